@@ -9,11 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "format/container.hpp"  // kFormatVersion
 #include "format/types.hpp"
 
 namespace memtrace {
-
-inline constexpr std::uint32_t kFormatVersion = 1;
 
 // One executable segment of one loaded ELF object.
 struct Module {
@@ -96,9 +95,9 @@ struct Snapshot {
   std::vector<std::uint32_t> frames;  // see Stack
   std::vector<Stack> stacks;
   std::vector<Record> records;
-  std::map<std::uint32_t, Thread> threads;      // by serial
-  std::map<std::string, std::uint64_t> self;    // counters of the shim
-  std::vector<std::string> warnings;            // from reading: newer version, ...
+  std::map<std::uint32_t, Thread> threads;    // by serial
+  std::map<std::string, std::uint64_t> self;  // counters of the shim
+  std::vector<std::string> warnings;          // from reading: newer version, ...
 };
 
 }  // namespace memtrace

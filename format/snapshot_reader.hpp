@@ -25,7 +25,8 @@ struct ReadLimits {
 
 Result<Snapshot, FormatError> read_snapshot(std::span<const std::byte> file, const ReadLimits& limits = {});
 
-// Opens and reads; errors of the file system become FormatError too ("cannot open: ...", "is a directory", ...).
+// Opens and reads; errors of the file system become FormatError too ("cannot open: ...", "is a directory",
+// ...).
 Result<Snapshot, FormatError> read_snapshot_file(const std::string& path, const ReadLimits& limits = {});
 
 }  // namespace memtrace

@@ -1,11 +1,12 @@
 // Streams one snapshot as zstd-compressed protobuf (FORMAT.md), without a heap.
 //
 // Called by: the snapshot thread of the shim (snapshot cost), tests, the fuzzers' seed builder.
-// Thread-safety: one thread at a time. Memory: only the workspace handed in (P1); no libc calls but mem*; no errno.
-// Failure: the first error of the sink or of zstd sticks, every later call does nothing, finish() returns it.
+// Thread-safety: one thread at a time. Memory: only the workspace handed in (P1); no libc calls but mem*; no
+// errno. Failure: the first error of the sink or of zstd sticks, every later call does nothing, finish()
+// returns it.
 //
-// Order of calls: begin(), then anything in any order, then finish(). Strings are written when first handed in, so that
-// the writer keeps no string table: string() returns the index to use in later messages.
+// Order of calls: begin(), then anything in any order, then finish(). Strings are written when first handed
+// in, so that the writer keeps no string table: string() returns the index to use in later messages.
 #pragma once
 
 #include <cstddef>
@@ -14,19 +15,12 @@
 #include <string_view>
 
 #include "format/types.hpp"
+#include "format/zstd_stream.hpp"  // ByteSink
 
 namespace memtrace {
 
 // Index into the file's string table; 0 is "".
 enum class StringIndex : std::uint32_t { kEmpty = 0 };
-
-// Where bytes go. Both functions return 0 or an errno value.
-struct ByteSink {
-  void* context = nullptr;
-  int (*append)(void* context, const void* data, std::size_t size) = nullptr;
-  // Overwrites bytes already appended (the totals in the head frame).
-  int (*overwrite)(void* context, std::uint64_t offset, const void* data, std::size_t size) = nullptr;
-};
 
 struct ProcessInfo {
   SessionId session{};
@@ -105,16 +99,18 @@ class SnapshotWriter {
   StringIndex string(std::string_view text);
   void process(const ProcessInfo& info);
   void trigger(const TriggerInfo& info);
-  void clocks(const ClockInfo& info);      // also time_nanos
-  void sampling(const SamplingInfo& info); // also period and period_type
+  void clocks(const ClockInfo& info);       // also time_nanos
+  void sampling(const SamplingInfo& info);  // also period and period_type
   void record(const RecordInfo& info);
-  void sample(const StackInfo& info);      // the n-th call, from 0, is stack n
+  void sample(const StackInfo& info);                     // the n-th call, from 0, is stack n
   void module(std::uint64_t id, const ModuleInfo& info);  // ids from 1
-  void location(std::uint64_t id, std::uint64_t module_id, LookupAddress address);  // ids from 1; module 0: none
+  void location(std::uint64_t id, std::uint64_t module_id,
+                LookupAddress address);  // ids from 1; module 0: none
   void thread(std::uint32_t serial, std::uint64_t tid, std::string_view name);
   void counter(std::string_view name, std::uint64_t value);
 
-  // Flushes batches, ends the zstd frame, writes the tail frame, completes the head. 0 or the first error (errno).
+  // Flushes batches, ends the zstd frame, writes the tail frame, completes the head. 0 or the first error
+  // (errno).
   [[nodiscard]] int finish();
   [[nodiscard]] int error() const;
 
