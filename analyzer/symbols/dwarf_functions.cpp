@@ -1,0 +1,165 @@
+#include "analyzer/symbols/dwarf_functions.hpp"
+
+#include <dwarf.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+
+#include "analyzer/symbols/dwarf_names.hpp"
+
+namespace memtrace {
+namespace {
+
+constexpr std::size_t kMaxEntries = std::size_t{1} << 24;
+constexpr std::size_t kMaxDepth = 128;
+constexpr std::size_t kMaxInlineDepth = 256;
+constexpr std::size_t kMaxScopeBytes = 4096;
+constexpr std::size_t kMaxStepsBack = 64;
+constexpr int kMaxRangesOfFunction = 1 << 16;
+
+bool may_hold_functions(int tag) {
+  switch (tag) {
+    case DW_TAG_compile_unit:
+    case DW_TAG_partial_unit:
+    case DW_TAG_type_unit:
+    case DW_TAG_namespace:
+    case DW_TAG_module:
+    case DW_TAG_class_type:
+    case DW_TAG_structure_type:
+    case DW_TAG_union_type:
+    case DW_TAG_subprogram:
+    case DW_TAG_lexical_block:
+    case DW_TAG_inlined_subroutine:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_block(int tag) {
+  return tag == DW_TAG_lexical_block || tag == DW_TAG_try_block || tag == DW_TAG_catch_block ||
+         tag == DW_TAG_with_stmt;
+}
+
+bool has_code(Dwarf_Die* die) {
+  return dwarf_hasattr(die, DW_AT_low_pc) != 0 || dwarf_hasattr(die, DW_AT_ranges) != 0;
+}
+
+bool covers(Dwarf_Die* die, std::uint64_t vaddr) { return dwarf_haspc(die, vaddr) == 1; }
+
+// The next entry on the same level, or nothing. Malformed input may point backwards: that would loop.
+std::optional<Dwarf_Die> sibling_of(Dwarf_Die* die) {
+  Dwarf_Die next;
+  if (dwarf_siblingof(die, &next) != 0 || dwarf_dieoffset(&next) <= dwarf_dieoffset(die)) return std::nullopt;
+  return next;
+}
+
+std::optional<Dwarf_Die> child_of(Dwarf_Die* die) {
+  Dwarf_Die child;
+  if (dwarf_child(die, &child) != 0) return std::nullopt;
+  return child;
+}
+
+// The inlined function directly inside `outer` (blocks do not count) that covers the address.
+std::optional<Dwarf_Die> inlined_at(Dwarf_Die* outer, std::uint64_t vaddr, std::size_t& budget) {
+  std::vector<Dwarf_Die> levels;
+  if (auto child = child_of(outer)) levels.push_back(*child);
+  while (!levels.empty() && budget > 0) {
+    --budget;
+    Dwarf_Die die = levels.back();
+    levels.pop_back();
+    if (auto next = sibling_of(&die)) levels.push_back(*next);
+    const int tag = dwarf_tag(&die);
+    if (tag == DW_TAG_inlined_subroutine && covers(&die, vaddr)) return die;
+    if (is_block(tag) && levels.size() < kMaxDepth && (!has_code(&die) || covers(&die, vaddr))) {
+      if (auto child = child_of(&die)) levels.push_back(*child);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+DwarfFunctions::DwarfFunctions(Dwarf_Die unit) {
+  struct Level {
+    Dwarf_Die die;
+    std::size_t scope;
+  };
+  std::vector<Level> levels;
+  if (auto child = child_of(&unit)) levels.push_back({*child, 0});
+  for (std::size_t entries = 0; !levels.empty() && entries < kMaxEntries; ++entries) {
+    Level level = levels.back();
+    levels.pop_back();
+    if (auto next = sibling_of(&level.die)) levels.push_back({*next, level.scope});
+    const int tag = dwarf_tag(&level.die);
+    visit(&level.die, tag, level.scope);
+    if (!may_hold_functions(tag) || levels.size() >= kMaxDepth) continue;
+    if (auto child = child_of(&level.die)) {
+      levels.push_back({*child, scope_inside(&level.die, tag, level.scope)});
+    }
+  }
+  std::stable_sort(ranges_.begin(), ranges_.end(),
+                   [](const Range& a, const Range& b) { return a.start < b.start; });
+  std::sort(scoped_.begin(), scoped_.end());
+}
+
+void DwarfFunctions::visit(Dwarf_Die* die, int tag, std::size_t scope) {
+  if (tag != DW_TAG_subprogram) return;
+  if (scope != 0) scoped_.emplace_back(dwarf_dieoffset(die), scope);
+  if (!has_code(die)) return;
+  Dwarf_Addr base = 0;
+  Dwarf_Addr start = 0;
+  Dwarf_Addr end = 0;
+  std::ptrdiff_t next = 0;
+  for (int i = 0; i < kMaxRangesOfFunction && (next = dwarf_ranges(die, next, &base, &start, &end)) > 0;
+       ++i) {
+    if (start < end) ranges_.push_back({start, end, *die});
+  }
+}
+
+std::size_t DwarfFunctions::scope_inside(Dwarf_Die* die, int tag, std::size_t scope) {
+  if (is_block(tag) || tag == DW_TAG_inlined_subroutine) return scope;
+  std::string name = own_name(die);
+  // Concrete instances and out-of-class definitions carry no name; what they hold is named by its
+  // declaration.
+  if (name.empty() && tag != DW_TAG_namespace) return scope;
+  if (name.empty()) name = "(anonymous namespace)";
+  if (scopes_[scope].size() + name.size() > kMaxScopeBytes) return scope;
+  scopes_.push_back(scopes_[scope].empty() ? name : scopes_[scope] + "::" + name);
+  return scopes_.size() - 1;
+}
+
+const std::string& DwarfFunctions::scope_of(Dwarf_Off function) const {
+  const auto found =
+      std::lower_bound(scoped_.begin(), scoped_.end(), std::make_pair(function, std::size_t{0}));
+  return scopes_[found != scoped_.end() && found->first == function ? found->second : 0];
+}
+
+const DwarfFunctions::Range* DwarfFunctions::innermost_at(std::uint64_t vaddr) const {
+  const auto after =
+      std::upper_bound(ranges_.begin(), ranges_.end(), vaddr,
+                       [](std::uint64_t address, const Range& r) { return address < r.start; });
+  auto index = static_cast<std::size_t>(after - ranges_.begin());
+  for (std::size_t steps = 0; index > 0 && steps < kMaxStepsBack; ++steps) {
+    --index;
+    if (vaddr < ranges_[index].end) return &ranges_[index];
+  }
+  return nullptr;
+}
+
+std::vector<Dwarf_Die> DwarfFunctions::chain_at(std::uint64_t vaddr) const {
+  std::vector<Dwarf_Die> chain;
+  const Range* range = innermost_at(vaddr);
+  if (range == nullptr) return chain;
+  chain.push_back(range->function);
+  std::size_t budget = kMaxEntries;
+  while (chain.size() < kMaxInlineDepth) {
+    auto inner = inlined_at(&chain.back(), vaddr, budget);
+    if (!inner) break;
+    chain.push_back(*inner);
+  }
+  return chain;
+}
+
+}  // namespace memtrace

@@ -1,0 +1,164 @@
+#include "analyzer/symbols/dwarf_lines.hpp"
+
+#include <dwarf.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "analyzer/symbols/demangle.hpp"
+#include "analyzer/symbols/dwarf_names.hpp"
+
+namespace memtrace {
+namespace {
+
+constexpr std::size_t kMaxMissingSplitFiles = 8;
+
+struct Place {
+  std::string file;
+  std::uint32_t line = 0;
+};
+
+std::string unit_text(Dwarf_Die* unit, unsigned int name) {
+  Dwarf_Attribute attribute;
+  const char* text = dwarf_formstring(dwarf_attr(unit, name, &attribute));
+  return text != nullptr ? text : "";
+}
+
+// libdw joins file and directory but not always the compilation directory.
+std::string source_path(Dwarf_Die* unit, const char* name) {
+  if (name == nullptr || *name == '\0') return {};
+  std::filesystem::path path(name);
+  if (path.is_relative()) path = unit_text(unit, DW_AT_comp_dir) / path;
+  return path.lexically_normal().string();
+}
+
+Place line_at(Dwarf_Die* unit, std::uint64_t vaddr) {
+  Dwarf_Line* row = dwarf_getsrc_die(unit, vaddr);
+  int line = 0;
+  if (row == nullptr || dwarf_lineno(row, &line) != 0) return {};
+  return {source_path(unit, dwarf_linesrc(row, nullptr, nullptr)),
+          line > 0 ? static_cast<std::uint32_t>(line) : 0};
+}
+
+Dwarf_Word number(Dwarf_Die* die, unsigned int name) {
+  Dwarf_Attribute attribute;
+  Dwarf_Word value = 0;
+  return dwarf_formudata(dwarf_attr(die, name, &attribute), &value) == 0 ? value : 0;
+}
+
+// Where the inlined function was called from.
+Place call_place(Dwarf_Die* inlined) {
+  Dwarf_Die unit;
+  Dwarf_Files* files = nullptr;
+  std::size_t count = 0;
+  if (dwarf_diecu(inlined, &unit, nullptr, nullptr) == nullptr) return {};
+  Place place;
+  place.line = static_cast<std::uint32_t>(std::min<Dwarf_Word>(number(inlined, DW_AT_call_line), UINT32_MAX));
+  const Dwarf_Word index = number(inlined, DW_AT_call_file);
+  if (dwarf_hasattr(inlined, DW_AT_call_file) != 0 && dwarf_getsrcfiles(&unit, &files, &count) == 0 &&
+      index < count) {
+    place.file = source_path(&unit, dwarf_filesrc(files, index, nullptr, nullptr));
+  }
+  return place;
+}
+
+}  // namespace
+
+std::unique_ptr<DwarfLines> DwarfLines::open(const ElfFile& file, const ElfFile* alternate) {
+  // Left to itself libdw would look for the alternate file without comparing build-ids.
+  if (file.alternate_link() && alternate == nullptr) return nullptr;
+  Dwarf* dwarf = file.has_debug_info() ? dwarf_begin_elf(file.elf(), DWARF_C_READ, nullptr) : nullptr;
+  if (dwarf == nullptr) return nullptr;
+  Dwarf* alternate_dwarf = nullptr;
+  if (alternate != nullptr) {
+    alternate_dwarf = dwarf_begin_elf(alternate->elf(), DWARF_C_READ, nullptr);
+    if (alternate_dwarf == nullptr) {
+      dwarf_end(dwarf);
+      return nullptr;
+    }
+    dwarf_setalt(dwarf, alternate_dwarf);
+  }
+  return std::unique_ptr<DwarfLines>(new DwarfLines(dwarf, alternate_dwarf));
+}
+
+DwarfLines::~DwarfLines() {
+  functions_.clear();
+  dwarf_end(dwarf_);
+  dwarf_end(alternate_);
+}
+
+DwarfLines::Answer DwarfLines::resolve(std::uint64_t vaddr) {
+  Answer best;
+  for (const bool walking : {false, true}) {
+    for (const Dwarf_Die& unit : walking ? units_.by_walking(vaddr) : units_.by_aranges(vaddr)) {
+      Answer answer = resolve_in(unit, vaddr);
+      // A unit without a function here may have a stray range: another one may do better.
+      if (!answer.frames.empty() && !answer.frames.back().function.empty()) return answer;
+      if (best.frames.empty()) best = std::move(answer);
+    }
+    if (!best.frames.empty()) break;
+  }
+  return best;
+}
+
+DwarfLines::Answer DwarfLines::resolve_in(Dwarf_Die unit, std::uint64_t vaddr) {
+  Answer answer;
+  std::vector<Dwarf_Die> chain = functions_of(with_functions(unit)).chain_at(vaddr);
+  Place place = line_at(&unit, vaddr);
+  if (chain.empty()) {
+    if (place.line != 0 || !place.file.empty()) {
+      answer.frames.push_back({std::string(), std::move(place.file), place.line, false});
+      answer.plain_name = true;
+    }
+    return answer;
+  }
+  for (std::size_t i = chain.size(); i > 0; --i) {
+    Dwarf_Die& function = chain[i - 1];
+    const bool inlined = i > 1;
+    std::string name = display_name(function, answer.plain_name);
+    answer.frames.push_back({std::move(name), std::move(place.file), place.line, inlined});
+    if (inlined) place = call_place(&function);
+  }
+  return answer;
+}
+
+// The entry below which the functions are: with -gsplit-dwarf it lies in another file.
+Dwarf_Die DwarfLines::with_functions(Dwarf_Die unit) {
+  std::uint8_t type = 0;
+  Dwarf_Die split{};
+  if (dwarf_cu_info(unit.cu, nullptr, &type, nullptr, &split, nullptr, nullptr, nullptr) != 0) return unit;
+  if (type != DW_UT_skeleton) return unit;
+  if (split.cu != nullptr) return split;
+  if (missing_split_files_.size() < kMaxMissingSplitFiles) {
+    std::string name = unit_text(&unit, DW_AT_dwo_name);
+    if (name.empty()) name = unit_text(&unit, DW_AT_GNU_dwo_name);
+    name = source_path(&unit, name.c_str());
+    if (std::find(missing_split_files_.begin(), missing_split_files_.end(), name) ==
+        missing_split_files_.end()) {
+      missing_split_files_.push_back(std::move(name));
+    }
+  }
+  return unit;
+}
+
+const DwarfFunctions& DwarfLines::functions_of(Dwarf_Die unit) {
+  auto& functions = functions_[unit.addr];
+  if (functions == nullptr) functions = std::make_unique<DwarfFunctions>(unit);
+  return *functions;
+}
+
+std::string DwarfLines::display_name(const Dwarf_Die& function, bool& plain_name) {
+  const FunctionName name = function_name(function);
+  plain_name = name.linkage.empty();
+  if (!plain_name) return demangle(name.linkage);
+  Dwarf_Die declaration = name.declaration;
+  Dwarf_Die unit;
+  if (declaration.addr == nullptr || dwarf_diecu(&declaration, &unit, nullptr, nullptr) == nullptr)
+    return name.plain;
+  const std::string& scope = functions_of(unit).scope_of(dwarf_dieoffset(&declaration));
+  return scope.empty() ? name.plain : scope + "::" + name.plain;
+}
+
+}  // namespace memtrace

@@ -1,0 +1,53 @@
+// Addresses to function, file and line by the DWARF of one file, inlined frames included.
+//
+// Borrows the files, which must outlive it. Indexes are built for the units that are asked for.
+// Thread-safety: one thread at a time. Input is untrusted.
+#pragma once
+
+#include <elfutils/libdw.h>
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "analyzer/symbols/dwarf_functions.hpp"
+#include "analyzer/symbols/dwarf_units.hpp"
+#include "analyzer/symbols/elf_file.hpp"
+#include "analyzer/symbols/symbolizer.hpp"
+
+namespace memtrace {
+
+class DwarfLines {
+ public:
+  // Null when `file` has no usable DWARF, or needs an alternate file and `alternate` is null.
+  [[nodiscard]] static std::unique_ptr<DwarfLines> open(const ElfFile& file, const ElfFile* alternate);
+  ~DwarfLines();
+  DwarfLines(const DwarfLines&) = delete;
+  DwarfLines& operator=(const DwarfLines&) = delete;
+
+  struct Answer {
+    std::vector<SourceFrame> frames;  // innermost first; empty when nothing is known
+    // The outermost function's name is not a linkage name: a symbol table may know better.
+    bool plain_name = false;
+  };
+  [[nodiscard]] Answer resolve(std::uint64_t vaddr);
+
+  // Names of .dwo files that units asked for refer to and that were not found.
+  [[nodiscard]] const std::vector<std::string>& missing_split_files() const { return missing_split_files_; }
+
+ private:
+  DwarfLines(Dwarf* dwarf, Dwarf* alternate) : dwarf_(dwarf), alternate_(alternate), units_(dwarf) {}
+  [[nodiscard]] Answer resolve_in(Dwarf_Die unit, std::uint64_t vaddr);
+  [[nodiscard]] Dwarf_Die with_functions(Dwarf_Die unit);
+  [[nodiscard]] const DwarfFunctions& functions_of(Dwarf_Die unit);
+  [[nodiscard]] std::string display_name(const Dwarf_Die& function, bool& plain_name);
+
+  Dwarf* dwarf_;
+  Dwarf* alternate_;
+  DwarfUnits units_;
+  std::unordered_map<const void*, std::unique_ptr<DwarfFunctions>> functions_;  // by the unit entry's address
+  std::vector<std::string> missing_split_files_;
+};
+
+}  // namespace memtrace

@@ -1,0 +1,38 @@
+// Which compilation unit holds an address.
+//
+// Borrows the Dwarf handle, which must outlive it. Thread-safety: one thread at a time.
+#pragma once
+
+#include <elfutils/libdw.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace memtrace {
+
+class DwarfUnits {
+ public:
+  explicit DwarfUnits(Dwarf* dwarf) : dwarf_(dwarf) {}
+
+  // Quick: from .debug_aranges. Compilers may leave it out, for one unit or for all, so a miss proves
+  // nothing.
+  [[nodiscard]] std::vector<Dwarf_Die> by_aranges(std::uint64_t vaddr);
+  // Complete: from the ranges of every unit. The first call walks all unit headers.
+  [[nodiscard]] std::vector<Dwarf_Die> by_walking(std::uint64_t vaddr);
+
+ private:
+  struct Range {
+    std::uint64_t start;
+    std::uint64_t end;
+    Dwarf_Die unit;
+  };
+  void walk();
+
+  Dwarf* dwarf_;
+  Dwarf_Aranges* aranges_ = nullptr;
+  bool aranges_read_ = false;
+  bool walked_ = false;
+  std::vector<Range> ranges_;  // by start
+};
+
+}  // namespace memtrace

@@ -1,0 +1,67 @@
+// One open ELF file, read-only: identity, address mapping, sections.
+//
+// Owns the descriptor and the libelf handle; everything obtained from elf() dies with it.
+// Thread-safety: one thread at a time. Content is untrusted: malformed parts read as absent.
+#pragma once
+
+#include <libelf.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "format/result.hpp"
+
+namespace memtrace {
+
+class ElfFile {
+ public:
+  // Error: why it cannot be read, as words to put after the path ("No such file or directory").
+  [[nodiscard]] static Result<std::unique_ptr<ElfFile>, std::string> open(const std::string& path);
+  // Null when `image` is not an ELF file.
+  [[nodiscard]] static std::unique_ptr<ElfFile> from_memory(std::vector<char> image, std::string path);
+
+  ~ElfFile();
+  ElfFile(const ElfFile&) = delete;
+  ElfFile& operator=(const ElfFile&) = delete;
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] const std::string& build_id() const { return build_id_; }  // lower-case hex; empty: none
+  [[nodiscard]] Elf* elf() const { return elf_; }
+
+  // Where the loadable byte at `file_offset` lives in the file's own address space.
+  [[nodiscard]] std::optional<std::uint64_t> vaddr_of(std::uint64_t file_offset) const;
+  // Virtual address of the executable segment when there is exactly one.
+  [[nodiscard]] std::optional<std::uint64_t> code_vaddr() const;
+
+  // Bytes of a section that has content in the file; nullptr without it. Not decompressed.
+  [[nodiscard]] Elf_Data* section(std::string_view name) const;
+  [[nodiscard]] bool has_debug_info() const;
+  [[nodiscard]] bool has_symtab() const;
+
+  struct DebugLink {
+    std::string name;
+    std::uint32_t crc = 0;
+  };
+  [[nodiscard]] std::optional<DebugLink> debug_link() const;
+
+  struct AlternateLink {
+    std::string name;
+    std::string build_id;
+  };
+  [[nodiscard]] std::optional<AlternateLink> alternate_link() const;
+
+ private:
+  ElfFile(std::string path, int fd, Elf* elf, std::vector<char> image);
+
+  std::string path_;
+  std::string build_id_;
+  std::vector<char> image_;  // backs elf_ when there is no file
+  int fd_ = -1;
+  Elf* elf_ = nullptr;
+};
+
+}  // namespace memtrace

@@ -1,0 +1,137 @@
+#include "analyzer/symbols/module_symbols.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "analyzer/symbols/demangle.hpp"
+#include "analyzer/symbols/mini_debug_info.hpp"
+
+namespace memtrace {
+namespace {
+
+constexpr std::uint64_t kPageBytes = 4096;
+
+std::string list(const DebugFiles::Refusals& refusals) {
+  std::string text;
+  for (const std::string& refusal : refusals) text += (text.empty() ? "" : ", ") + refusal;
+  return text;
+}
+
+std::string identity(const Module& module) {
+  return module.build_id.empty() ? std::string() : " (build-id " + module.build_id + ")";
+}
+
+}  // namespace
+
+ModuleSymbols::ModuleSymbols(const Module& module, DebugFiles& files) {
+  DebugFiles::Refusals refusals;
+  binary_ = files.find_binary(module, refusals);
+  if (binary_ != nullptr && module.build_id.empty() && !binary_->build_id().empty()) {
+    notes_.push_back(module.path + ": the snapshot has no build-id for it, so " + binary_->path() +
+                     " may be another version; check its date against the snapshot's.");
+  }
+  if (binary_ != nullptr && binary_->has_debug_info()) {
+    open_dwarf(module, files);
+    return;
+  }
+  DebugFiles::Refusals debug_refusals;
+  debug_file_ = files.find_debug_file(module, binary_.get(), debug_refusals);
+  if (debug_file_ != nullptr && debug_file_->has_debug_info()) {
+    open_dwarf(module, files);
+    return;
+  }
+  refusals.insert(refusals.end(), debug_refusals.begin(), debug_refusals.end());
+  std::sort(refusals.begin(), refusals.end());
+  refusals.erase(std::unique(refusals.begin(), refusals.end()), refusals.end());
+  const std::string refused = refusals.empty() ? "" : "; not used: " + list(refusals);
+  const std::string failure = files.debuginfod_failure();
+  const std::string server = failure.empty() ? "" : "; debuginfod: " + failure;
+  if (binary_ == nullptr && debug_file_ == nullptr) {
+    notes_.push_back(
+        module.path + identity(module) + ": not found" + refused + server +
+        "; use --sysroot DIR for a copy of its file tree, or --debug-path DIR for its directory.");
+  } else {
+    notes_.push_back(module.path + identity(module) + ": no debug information, so no lines" + refused +
+                     server + "; install its -dbg or -dbgsym package, or use --debug-path DIR.");
+  }
+}
+
+void ModuleSymbols::open_dwarf(const Module& module, DebugFiles& files) {
+  const ElfFile& file = debug_file_ != nullptr ? *debug_file_ : *binary_;
+  DebugFiles::Refusals refusals;
+  const auto link = file.alternate_link();
+  if (link) alternate_ = files.find_alternate(file, refusals);
+  dwarf_ = DwarfLines::open(file, alternate_.get());
+  if (dwarf_ != nullptr) return;
+  if (link && alternate_ == nullptr) {
+    notes_.push_back(module.path + ": " + file.path() + " needs " + link->name + " (build-id " +
+                     link->build_id + ")" + (refusals.empty() ? "" : "; not used: " + list(refusals)) +
+                     "; copy it to the same place below --debug-path DIR.");
+  } else {
+    notes_.push_back(module.path + ": the debug information in " + file.path() +
+                     " is damaged; install the file again, or use --debug-path DIR.");
+  }
+}
+
+std::optional<std::uint64_t> ModuleSymbols::vaddr_of(const Module& module, std::uint64_t file_offset) const {
+  if (binary_ != nullptr) return binary_->vaddr_of(file_offset);
+  // A debug file keeps the addresses of segments but not their offsets. With one segment of code, the
+  // module's own range stands in for it.
+  const auto code = debug_file_ != nullptr ? debug_file_->code_vaddr() : std::nullopt;
+  if (!code || file_offset < module.file_offset ||
+      file_offset - module.file_offset >= module.end - module.start) {
+    return std::nullopt;
+  }
+  // The module may start at the segment or at the page it lies in.
+  const bool exact = (module.file_offset - *code) % kPageBytes == 0;
+  return (exact ? *code : *code - *code % kPageBytes) + (file_offset - module.file_offset);
+}
+
+std::optional<SymbolTable::Match> ModuleSymbols::find_symbol(std::uint64_t vaddr) {
+  if (!symbols_) {
+    symbols_.emplace();
+    if (debug_file_ != nullptr) symbols_->emplace_back(*debug_file_, SymbolSection::kSymtab);
+    if (binary_ != nullptr) {
+      symbols_->emplace_back(*binary_, SymbolSection::kSymtab);
+      mini_ = read_mini_debug_info(*binary_);
+      if (mini_ != nullptr) symbols_->emplace_back(*mini_, SymbolSection::kSymtab);
+      symbols_->emplace_back(*binary_, SymbolSection::kDynsym);
+    }
+  }
+  for (const SymbolTable& table : *symbols_) {
+    if (auto match = table.find(vaddr); match && !match->name.empty()) return match;
+  }
+  return std::nullopt;
+}
+
+std::vector<SourceFrame> ModuleSymbols::resolve(const Module& module, std::uint64_t file_offset) {
+  const auto vaddr = vaddr_of(module, file_offset);
+  if (!vaddr) return {};
+  DwarfLines::Answer answer;
+  if (dwarf_ != nullptr) answer = dwarf_->resolve(*vaddr);
+  if (!answer.frames.empty() && !answer.plain_name) return std::move(answer.frames);
+
+  const auto symbol = find_symbol(*vaddr);
+  if (!symbol) return std::move(answer.frames);
+  if (answer.frames.empty()) answer.frames.emplace_back();
+  std::string& function = answer.frames.back().function;
+  std::string demangled = demangle(symbol->name);
+  // Of a C function the plain name is the right one; an alias may happen to be what the symbol table says.
+  if (function.empty() || demangled != symbol->name) function = std::move(demangled);
+  return std::move(answer.frames);
+}
+
+std::vector<std::string> ModuleSymbols::notes() const {
+  std::vector<std::string> notes = notes_;
+  if (dwarf_ != nullptr) {
+    for (const std::string& name : dwarf_->missing_split_files()) {
+      notes.push_back(
+          name +
+          ": split debug file not found, so no inlined frames from it; keep the .dwo files of the "
+          "build where they were.");
+    }
+  }
+  return notes;
+}
+
+}  // namespace memtrace
