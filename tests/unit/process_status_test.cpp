@@ -33,7 +33,7 @@ TEST_CASE("a status that lacks a line is no status") {
   const std::string whole = kStatus;
   for (const char* key : {"State:", "Pid:\t4242\nPPid", "Uid:", "Gid:", "SigBlk:", "SigIgn:", "SigCgt:"}) {
     std::string damaged = whole;
-    damaged.replace(damaged.find(key), 1, "x");
+    damaged[damaged.find(key)] = 'x';
     CAPTURE(key);
     CHECK_FALSE(parse_process_status(damaged));
   }
