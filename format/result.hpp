@@ -16,11 +16,11 @@ class [[nodiscard]] Result {
   [[nodiscard]] bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
 
-  // Preconditions: ok() for value, !ok() for error.
-  [[nodiscard]] T& value() & { return *std::get_if<0>(&state_); }
-  [[nodiscard]] const T& value() const& { return *std::get_if<0>(&state_); }
-  [[nodiscard]] T&& value() && { return std::move(*std::get_if<0>(&state_)); }
-  [[nodiscard]] const E& error() const { return *std::get_if<1>(&state_); }
+  // Preconditions: ok() for value, !ok() for error; otherwise std::bad_variant_access.
+  [[nodiscard]] T& value() & { return std::get<0>(state_); }
+  [[nodiscard]] const T& value() const& { return std::get<0>(state_); }
+  [[nodiscard]] T&& value() && { return std::get<0>(std::move(state_)); }
+  [[nodiscard]] const E& error() const { return std::get<1>(state_); }
 
  private:
   std::variant<T, E> state_;
