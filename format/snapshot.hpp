@@ -19,8 +19,10 @@ struct Module {
   std::uint64_t start = 0;        // first address
   std::uint64_t end = 0;          // one past the last address
   std::uint64_t file_offset = 0;  // of `start` in the file
-  std::string path;               // as the loader knew it; may be "[vdso]" or end in " (deleted)"
-  std::string build_id;           // lower-case hex, empty when unknown
+  std::string path{};             // as the loader knew it; may be "[vdso]" or end in " (deleted)"
+  std::string build_id{};         // lower-case hex, empty when unknown
+
+  friend bool operator==(const Module&, const Module&) = default;
 };
 
 inline constexpr std::uint32_t kNoModule = UINT32_MAX;
@@ -28,6 +30,8 @@ inline constexpr std::uint32_t kNoModule = UINT32_MAX;
 struct Location {
   LookupAddress address{};
   std::uint32_t module = kNoModule;  // index into Snapshot::modules
+
+  friend bool operator==(const Location&, const Location&) = default;
 };
 
 // One distinct stack; frames are Snapshot::frames[first_frame .. first_frame + frame_count), innermost first,
@@ -44,6 +48,8 @@ struct Stack {
   // The shim's own live estimates (pprof's inuse_*): what other tools will show.
   std::uint64_t live_count = 0;
   std::uint64_t live_bytes = 0;
+
+  friend bool operator==(const Stack&, const Stack&) = default;
 };
 
 // One live sample. (thread, sample_number) is its identity inside a session.
@@ -55,11 +61,15 @@ struct Record {
   std::uint32_t stack = 0;    // index into Snapshot::stacks
   std::uint32_t thread = 0;   // serial; threads may lack an entry in Snapshot::threads
   AllocKind kind = AllocKind::kHeap;
+
+  friend bool operator==(const Record&, const Record&) = default;
 };
 
 struct Thread {
   std::uint64_t tid = 0;
-  std::string name;
+  std::string name{};
+
+  friend bool operator==(const Thread&, const Thread&) = default;
 };
 
 struct Snapshot {
@@ -98,6 +108,8 @@ struct Snapshot {
   std::map<std::uint32_t, Thread> threads;    // by serial
   std::map<std::string, std::uint64_t> self;  // counters of the shim
   std::vector<std::string> warnings;          // from reading: newer version, ...
+
+  friend bool operator==(const Snapshot&, const Snapshot&) = default;
 };
 
 }  // namespace memtrace

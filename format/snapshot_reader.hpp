@@ -16,7 +16,7 @@ namespace memtrace {
 
 struct FormatError {
   std::uint64_t offset = 0;  // in the file, or in the uncompressed message: `why` says which
-  std::string why;           // a sentence a user can act on, without the file's name
+  std::string why{};         // a sentence a user can act on, without the file's name
 };
 
 struct ReadLimits {

@@ -26,10 +26,10 @@ struct ProcessInfo {
   SessionId session{};
   std::uint64_t pid = 0;
   std::uint64_t ppid = 0;
-  std::string_view boot_id;
-  std::string_view exe;
-  std::string_view host;
-  std::string_view tags;  // "k=v,k=v"
+  std::string_view boot_id{};
+  std::string_view exe{};
+  std::string_view host{};
+  std::string_view tags{};  // "k=v,k=v"
   std::uint64_t rss_bytes = 0;
   std::int64_t start_realtime_ns = 0;
   std::int64_t start_monotonic_ns = 0;
@@ -37,7 +37,7 @@ struct ProcessInfo {
 
 struct TriggerInfo {
   TriggerReason reason = TriggerReason::kUnknown;
-  std::string_view label;
+  std::string_view label{};
   std::uint64_t sequence = 0;
 };
 
@@ -52,7 +52,7 @@ struct SamplingInfo {
   std::uint64_t interval_bytes = 1;
   bool fixed_seed = false;
   std::uint32_t max_frames = 0;
-  std::string_view unwinder;
+  std::string_view unwinder{};
 };
 
 struct RecordInfo {
@@ -66,7 +66,7 @@ struct RecordInfo {
 };
 
 struct StackInfo {
-  std::span<const std::uint64_t> location_ids;  // innermost first; at most kMaxFrames
+  std::span<const std::uint64_t> location_ids{};  // innermost first; at most kMaxFrames
   std::uint64_t allocated_count = 0;
   std::uint64_t allocated_bytes = 0;
   std::uint64_t freed_count = 0;
@@ -80,7 +80,7 @@ struct ModuleInfo {
   std::uint64_t start = 0;
   std::uint64_t end = 0;
   std::uint64_t file_offset = 0;
-  std::string_view path;
+  std::string_view path{};
   BuildId build_id{};
 };
 
