@@ -108,17 +108,18 @@ std::optional<std::string> mapped_file(std::string_view maps, std::string_view f
 }
 
 std::optional<int> parse_trigger_signal(std::string_view text) {
-  if (text == "SIGUSR1") return SIGUSR1;
-  if (text == "SIGUSR2") return SIGUSR2;
+  if (text.starts_with("SIG")) text.remove_prefix(3);
+  if (text == "USR1") return SIGUSR1;
+  if (text == "USR2") return SIGUSR2;
   if (text == "none") return 0;
-  constexpr std::string_view kRealTime = "SIGRTMIN";
+  constexpr std::string_view kRealTime = "RTMIN";
   if (!text.starts_with(kRealTime)) return std::nullopt;
   text.remove_prefix(kRealTime.size());
   if (text.empty()) return SIGRTMIN;
   int offset = 0;
   if (text.front() != '+' || !all_in(text.substr(1), "0123456789") || !parse(text.substr(1), offset))
     return std::nullopt;
-  return SIGRTMIN + offset <= SIGRTMAX ? std::optional(SIGRTMIN + offset) : std::nullopt;
+  return offset <= SIGRTMAX - SIGRTMIN ? std::optional(SIGRTMIN + offset) : std::nullopt;
 }
 
 bool is_snapshot_of(std::string_view file_name, pid_t pid, std::string_view label) {

@@ -37,7 +37,8 @@ struct ProcessStatus {
 // The path under which a file named `file_name` is mapped, from the text of /proc/PID/maps.
 [[nodiscard]] std::optional<std::string> mapped_file(std::string_view maps, std::string_view file_name);
 
-// MEMTRACE_SIGNAL: SIGUSR1, SIGUSR2, SIGRTMIN+N; 0 for "none"; nullopt for anything else.
+// MEMTRACE_SIGNAL: SIGUSR1, SIGUSR2, SIGRTMIN+N, each with or without SIG; 0 for "none"; nullopt for anything
+// else.
 [[nodiscard]] std::optional<int> parse_trigger_signal(std::string_view text);
 
 // Is `file_name` a finished snapshot of the process that sees itself as `pid`, with this label? An empty

@@ -141,7 +141,7 @@ std::optional<Refusal> settings_refuse(pid_t pid, std::string_view environment) 
   const std::string name = fs::read_symlink(proc(pid, "exe"), error).filename().string();
   if (!only || only->empty() || error) return std::nullopt;
   for (std::string_view rest = *only; !rest.empty();) {
-    const std::size_t end = std::min(rest.find_first_of(", "), rest.size());
+    const std::size_t end = std::min(rest.find(','), rest.size());
     if (fnmatch(std::string(rest.substr(0, end)).c_str(), name.c_str(), 0) == 0) return std::nullopt;
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }

@@ -75,10 +75,12 @@ TEST_CASE("the shim is recognised among the mappings by its file name") {
 TEST_CASE("the trigger signal is named as the shim's setting names it") {
   CHECK(parse_trigger_signal("SIGUSR1") == SIGUSR1);
   CHECK(parse_trigger_signal("SIGUSR2") == SIGUSR2);
+  CHECK(parse_trigger_signal("USR2") == SIGUSR2);
   CHECK(parse_trigger_signal("none") == 0);
+  CHECK(parse_trigger_signal("SIGRTMIN") == SIGRTMIN);
   CHECK(parse_trigger_signal("SIGRTMIN+3") == SIGRTMIN + 3);
   for (const char* wrong :
-       {"", "USR2", "SIGRTMIN-1", "SIGRTMIN+", "SIGRTMIN+99", "SIGRTMIN++1", "SIGKILL", "12"}) {
+       {"", "usr2", "SIGRTMIN-1", "SIGRTMIN+", "SIGRTMIN+99", "SIGRTMIN++1", "SIGKILL", "12"}) {
     CAPTURE(wrong);
     CHECK_FALSE(parse_trigger_signal(wrong));
   }
