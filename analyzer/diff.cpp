@@ -7,7 +7,7 @@
 #include <tuple>
 #include <utility>
 
-#include "analyzer/growth_test.hpp"
+#include "analyzer/significance.hpp"
 
 namespace memtrace {
 namespace {

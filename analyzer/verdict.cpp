@@ -7,7 +7,7 @@
 #include <set>
 #include <vector>
 
-#include "analyzer/growth_test.hpp"
+#include "analyzer/significance.hpp"
 #include "analyzer/units.hpp"
 
 namespace memtrace {

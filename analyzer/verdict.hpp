@@ -1,6 +1,6 @@
 // What two snapshots of one process are consistent with, in one word and one sentence with its numbers.
 //
-// Derivation. Evidence of growth: call sites whose growth passes the test of growth_test.hpp (adjusted for
+// Derivation. Evidence of growth: call sites whose growth passes the test of significance.hpp (adjusted for
 // their number) and whose interval of growth lies above 0. Without one, the interval of the total decides
 // between shrink and flat; and flat with most of the old blocks replaced is churn. With evidence, the blocks
 // born at those sites since the old snapshot and still alive are cut into four cohorts by birth, equally

@@ -1,4 +1,4 @@
-#include "analyzer/growth_test.hpp"
+#include "analyzer/significance.hpp"
 
 #include <algorithm>
 #include <boost/math/special_functions/beta.hpp>
