@@ -13,12 +13,10 @@
 #include <variant>
 #include <vector>
 
+#include "analyzer/crash.hpp"
 #include "analyzer/launch.hpp"
 #include "analyzer/process_status.hpp"
 #include "analyzer/remote_snapshot.hpp"
-#if __has_include("analyzer/crash.hpp")
-#include "analyzer/crash.hpp"
-#endif
 
 namespace {
 
@@ -142,6 +140,7 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  memtrace::install_crash_handler("memtrace");
   try {
     return parse_and_run(argc, argv);
   } catch (const std::exception& error) {

@@ -77,7 +77,8 @@ Refusal unreadable(pid_t pid, const fs::path& path, int error) {
   if (error == ENOENT || error == ESRCH) return refuse(fmt::format("process {} has ended", pid));
   if (error == EACCES || error == EPERM)
     return refuse(
-        fmt::format("{} may not be read: process {} belongs to another user; ask as that user or as root",
+        fmt::format("{} may not be read: process {} belongs to another user or is out of reach; ask as that "
+                    "user or as root",
                     path.string(), pid));
   return refuse(fmt::format("{}: {}", path.string(), std::strerror(error)));
 }
