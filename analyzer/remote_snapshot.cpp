@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -99,10 +100,11 @@ std::vector<fs::path> snapshot_directories(pid_t pid, std::string_view environme
   const auto add = [&](const fs::path& in_target) {
     const fs::path reached = (prefix / in_target.relative_path()).lexically_normal();
     std::error_code error;
-    if (!fs::is_directory(reached, error)) return;
+    // The shim makes the directory at its first snapshot.
+    if (!fs::is_directory(reached, error) && !fs::is_directory(reached.parent_path(), error)) return;
     const bool known = std::any_of(places.begin(), places.end(), [&](const fs::path& place) {
       std::error_code ignored;
-      return fs::equivalent(place, reached, ignored);
+      return place == reached || fs::equivalent(place, reached, ignored);
     });
     if (!known) places.push_back(reached);
   };
@@ -198,30 +200,46 @@ std::variant<Target, Refusal> examine(pid_t pid) {
   return target;
 }
 
+// Root takes the target's identity while it works in a directory where others may write.
+class AsTarget {
+ public:
+  explicit AsTarget(const ProcessStatus& status) : changed_(geteuid() == 0 && status.effective_uid != 0) {
+    if (changed_ && (setegid(status.effective_gid) != 0 || seteuid(status.effective_uid) != 0)) std::abort();
+  }
+  ~AsTarget() {
+    if (changed_ && (seteuid(0) != 0 || setegid(0) != 0)) std::abort();
+  }
+  AsTarget(const AsTarget&) = delete;
+  AsTarget& operator=(const AsTarget&) = delete;
+
+ private:
+  bool changed_;
+};
+
 // The files through which the shim learns the label; removed again if it did not take them.
 class LabelFiles {
  public:
+  explicit LabelFiles(const Target& target) : target_(target) {}
   ~LabelFiles() {
+    const AsTarget identity(target_.status);
     for (const fs::path& path : paths_) unlink(path.c_str());
   }
+  LabelFiles(const LabelFiles&) = delete;
+  LabelFiles& operator=(const LabelFiles&) = delete;
 
   // False with errno set when not one could be written.
-  bool write(const Target& target, std::string_view label) {
+  bool write(std::string_view label) {
+    const AsTarget identity(target_.status);
     int error = 0;
-    for (const fs::path& directory : target.directories) {
-      const fs::path path = directory / fmt::format(".memtrace-label.{}", target.status.own_pid);
+    for (const fs::path& directory : target_.directories) {
+      mkdir(directory.c_str(), 0700);  // as the shim would at its first snapshot
+      const fs::path path = directory / fmt::format(".memtrace-label.{}", target_.status.own_pid);
       unlink(path.c_str());  // a stale one, of a request that was never answered
       const FileDescriptor file(
           open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-      if (!file.valid()) {
-        error = errno;
-        continue;
-      }
-      paths_.push_back(path);
-      // Asked by root, the file must still be readable for the process.
-      const bool readable = geteuid() == target.status.effective_uid ||
-                            fchown(file.get(), target.status.effective_uid, target.status.effective_gid) == 0;
-      if (!readable || ::write(file.get(), label.data(), label.size()) != static_cast<ssize_t>(label.size()))
+      if (file.valid()) paths_.push_back(path);
+      if (!file.valid() ||
+          ::write(file.get(), label.data(), label.size()) != static_cast<ssize_t>(label.size()))
         error = errno;
     }
     errno = error;
@@ -229,6 +247,7 @@ class LabelFiles {
   }
 
  private:
+  const Target& target_;
   std::vector<fs::path> paths_;
 };
 
@@ -293,8 +312,8 @@ std::variant<fs::path, SnapshotFailure> take_remote_snapshot(const SnapshotReque
     inotify_add_watch(inotify.get(), directory.c_str(), IN_MOVED_TO | IN_CREATE);
   const std::set<fs::path> before = snapshots_in(target, request.label);
 
-  LabelFiles label;
-  if (!request.label.empty() && !label.write(target, request.label))
+  LabelFiles label(target);
+  if (!request.label.empty() && !label.write(request.label))
     return refuse(fmt::format("the label cannot be left in {}: {}", target.directories.front().string(),
                               std::strerror(errno)));
 
