@@ -13,8 +13,9 @@
 namespace memtrace {
 
 struct SourceFrame {
-  std::string function;    // demangled; empty when unknown
-  std::string file;        // as in the debug information (joined with the compilation directory); empty when unknown
+  std::string function;  // demangled; empty when unknown
+  std::string
+      file;  // as in the debug information (joined with the compilation directory); empty when unknown
   std::uint32_t line = 0;  // 0: unknown
   bool inlined = false;    // this function was inlined into the next SourceFrame
 };
@@ -23,11 +24,12 @@ class Symbolizer {
  public:
   virtual ~Symbolizer() = default;
 
-  // Frames at `file_offset` of the module, innermost inlined function first. Empty when nothing is known: the caller
-  // prints module+0xOFFSET. The reference stays valid until the symbolizer is destroyed.
+  // Frames at `file_offset` of the module, innermost inlined function first. Empty when nothing is known: the
+  // caller prints module+0xOFFSET. The reference stays valid until the symbolizer is destroyed.
   virtual const std::vector<SourceFrame>& resolve(const Module& module, std::uint64_t file_offset) = 0;
 
-  // Modules asked for whose symbols or lines were not found, one sentence each, for `-v` and the report's foot.
+  // Modules asked for whose symbols or lines were not found, one sentence each, for `-v` and the report's
+  // foot.
   [[nodiscard]] virtual std::vector<std::string> notes() const = 0;
 };
 

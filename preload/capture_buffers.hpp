@@ -1,0 +1,50 @@
+// Where stacks are captured: 2 KiB are too much for the host's stack (coroutines have 4 KiB), so buffers are
+// borrowed.
+//
+// Called by: the cold path, for the time of one capture and intern. Any thread; lock-free; signal-safe.
+// All in use: nullptr, the caller loses the sample and counts it. A thread cancelled in between keeps its
+// buffer for good; a forked child gets back those of vanished threads.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "format/types.hpp"
+
+namespace memtrace {
+
+class CaptureBuffers {
+ public:
+  // The largest MEMTRACE_FRAMES, and room for the shim's own frames, which some unwinders cannot leave out.
+  static constexpr std::size_t kOwnFrames = 15;
+  static constexpr std::size_t kFrames = 256 + 1 + kOwnFrames;
+  static constexpr std::size_t kBuffers = 64;
+
+  struct Buffer {
+    std::atomic<bool> taken{false};
+    ReturnAddress frames[kFrames]{};
+  };
+
+  // `hint` spreads threads over the buffers.
+  [[nodiscard]] Buffer* borrow(std::uint32_t hint) {
+    for (std::size_t i = 0; i < kBuffers; ++i) {
+      Buffer& buffer = buffers_[(hint + i) % kBuffers];
+      if (!buffer.taken.load(std::memory_order_relaxed) &&
+          !buffer.taken.exchange(true, std::memory_order_acquire)) {
+        return &buffer;
+      }
+    }
+    return nullptr;
+  }
+  void give_back(Buffer* buffer) { buffer->taken.store(false, std::memory_order_release); }
+
+  void reset_after_fork() {
+    for (Buffer& buffer : buffers_) buffer.taken.store(false, std::memory_order_relaxed);
+  }
+
+ private:
+  Buffer buffers_[kBuffers];
+};
+
+}  // namespace memtrace

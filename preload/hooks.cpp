@@ -1,0 +1,238 @@
+// The exported functions. Each calls the real function and tells the tracker; no logic lives here.
+//
+// Order (P2): allocation: real call, then record. Free and unmap: erase, then real call. Resize: take out,
+// call, record the new or put the old one back.
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "preload/real.hpp"
+#include "preload/tracker.hpp"
+#include "preload/triggers.hpp"
+
+#if defined(MEMTRACE_IN_PROCESS)
+// Sanitizers own malloc in test builds: there the hooks have names of their own and are called directly.
+#define MEMTRACE_EXPORT(name) memtrace_hook_##name
+#else
+#define MEMTRACE_EXPORT(name) name
+#endif
+
+using namespace memtrace;
+
+namespace {
+
+// rbp as the program left it: this file is compiled with rbp fixed, so nothing here has touched it.
+[[gnu::always_inline]] inline const void* frame_pointer() {
+  const void* rbp;
+  asm volatile("mov %%rbp, %0" : "=r"(rbp));
+  return rbp;
+}
+
+}  // namespace
+
+#define MEMTRACE_CALLER                                                                              \
+  (Caller{static_cast<ReturnAddress>(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0))), \
+          frame_pointer()})
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+void* MEMTRACE_EXPORT(malloc)(std::size_t size) {
+  void* block = g_real.malloc(size);
+  tracker::allocated(block, size, MEMTRACE_CALLER);
+  return block;
+}
+
+void MEMTRACE_EXPORT(free)(void* block) {
+  if (real::is_bootstrap(block)) [[unlikely]] {
+    return;
+  }
+  tracker::freed(block);
+  g_real.free(block);
+}
+
+void MEMTRACE_EXPORT(cfree)(void* block) {
+  if (real::is_bootstrap(block)) return;
+  tracker::freed(block);
+  g_real.cfree(block);
+}
+
+void* MEMTRACE_EXPORT(calloc)(std::size_t count, std::size_t size) {
+  void* block;
+  {
+    const NestedCalls nested;
+    block = g_real.calloc(count, size);
+  }
+  tracker::allocated(block, count * size, MEMTRACE_CALLER);  // it succeeded: the product does not overflow
+  return block;
+}
+
+static void* resize(void* old, std::size_t size, void* (*call)(void*, std::size_t, std::size_t),
+                    std::size_t a, std::size_t b, const Caller& caller) {
+  if (real::is_bootstrap(old)) [[unlikely]] {
+    void* block = call(nullptr, a, b);
+    const std::size_t had = real::bootstrap_size(old);
+    if (block) __builtin_memcpy(block, old, had < size ? had : size);
+    return block;
+  }
+  tracker::TakenRecord taken;
+  if (old) tracker::take(old, taken);
+  void* block;
+  {
+    const NestedCalls nested;
+    block = call(old, a, b);
+  }
+  if (block || (old && size == 0)) {  // realloc(p, 0) frees in glibc and says so with a null pointer
+    tracker::forget(taken);
+  } else {
+    tracker::put_back(taken);
+  }
+  tracker::allocated(block, size, caller);
+  return block;
+}
+
+void* MEMTRACE_EXPORT(realloc)(void* old, std::size_t size) {
+  return resize(
+      old, size, [](void* block, std::size_t bytes, std::size_t) { return g_real.realloc(block, bytes); },
+      size, 0, MEMTRACE_CALLER);
+}
+
+void* MEMTRACE_EXPORT(reallocarray)(void* old, std::size_t count, std::size_t size) {
+  std::size_t bytes = 0;
+  if (__builtin_mul_overflow(count, size, &bytes))
+    return g_real.reallocarray(old, count, size);  // fails by itself
+  return resize(
+      old, bytes,
+      [](void* block, std::size_t n, std::size_t each) { return g_real.reallocarray(block, n, each); }, count,
+      size, MEMTRACE_CALLER);
+}
+
+int MEMTRACE_EXPORT(posix_memalign)(void** out, std::size_t alignment, std::size_t size) {
+  int result;
+  {
+    const NestedCalls nested;
+    result = g_real.posix_memalign(out, alignment, size);
+  }
+  if (result == 0) tracker::allocated(*out, size, MEMTRACE_CALLER);
+  return result;
+}
+
+void* MEMTRACE_EXPORT(aligned_alloc)(std::size_t alignment, std::size_t size) {
+  void* block;
+  {
+    const NestedCalls nested;
+    block = g_real.aligned_alloc(alignment, size);
+  }
+  tracker::allocated(block, size, MEMTRACE_CALLER);
+  return block;
+}
+
+void* MEMTRACE_EXPORT(memalign)(std::size_t alignment, std::size_t size) {
+  void* block;
+  {
+    const NestedCalls nested;
+    block = g_real.memalign(alignment, size);
+  }
+  tracker::allocated(block, size, MEMTRACE_CALLER);
+  return block;
+}
+
+void* MEMTRACE_EXPORT(valloc)(std::size_t size) {
+  void* block;
+  {
+    const NestedCalls nested;
+    block = g_real.valloc(size);
+  }
+  tracker::allocated(block, size, MEMTRACE_CALLER);
+  return block;
+}
+
+void* MEMTRACE_EXPORT(pvalloc)(std::size_t size) {
+  void* block;
+  {
+    const NestedCalls nested;
+    block = g_real.pvalloc(size);
+  }
+  tracker::allocated(block, size, MEMTRACE_CALLER);
+  return block;
+}
+
+std::size_t MEMTRACE_EXPORT(malloc_usable_size)(void* block) {
+  if (real::is_bootstrap(block)) return real::bootstrap_size(block);
+  return g_real.malloc_usable_size(block);
+}
+
+static void* map(void* (*call)(void*, std::size_t, int, int, int, long), void* address, std::size_t size,
+                 int protection, int flags, int fd, long offset, const Caller& caller) {
+  tracker::TakenRange taken;
+  if (flags & MAP_FIXED) tracker::take_range(address, size, taken);  // what lies there is unmapped
+  void* result = call(address, size, protection, flags, fd, offset);
+  if (result == MAP_FAILED) {
+    tracker::put_back(taken);
+    return result;
+  }
+  tracker::forget(taken);
+  tracker::mapped(result, size, protection, flags, caller);
+  return result;
+}
+
+void* MEMTRACE_EXPORT(mmap)(void* address, std::size_t size, int protection, int flags, int fd, long offset) {
+  return map(g_real.mmap, address, size, protection, flags, fd, offset, MEMTRACE_CALLER);
+}
+
+void* MEMTRACE_EXPORT(mmap64)(void* address, std::size_t size, int protection, int flags, int fd,
+                              long offset) {
+  return map(g_real.mmap64, address, size, protection, flags, fd, offset, MEMTRACE_CALLER);
+}
+
+int MEMTRACE_EXPORT(munmap)(void* address, std::size_t size) {
+  tracker::TakenRange taken;
+  tracker::take_range(address, size, taken);
+  const int result = g_real.munmap(address, size);
+  if (result == 0) {
+    tracker::forget(taken);
+  } else {
+    tracker::put_back(taken);
+  }
+  return result;
+}
+
+void* MEMTRACE_EXPORT(mremap)(void* old, std::size_t old_size, std::size_t size, int flags, ...) {
+  __builtin_va_list arguments;
+  __builtin_va_start(arguments, flags);
+  void* where =
+      __builtin_va_arg(arguments, void*);  // garbage unless flags ask for it, and then unused by the kernel
+  __builtin_va_end(arguments);
+
+  AllocKind kind{};
+  const bool known = tracker::mapping_kind(old, kind);
+  tracker::TakenRange taken;
+  tracker::TakenRange overlaid;
+  tracker::take_range(old, old_size, taken);
+  if (flags & MREMAP_FIXED) tracker::take_range(where, size, overlaid);
+  void* result = g_real.mremap(old, old_size, size, flags, where);
+  if (result == MAP_FAILED) {
+    tracker::put_back(overlaid);
+    tracker::put_back(taken);
+    return result;
+  }
+  tracker::forget(overlaid);
+  if (flags & MREMAP_DONTUNMAP) {
+    tracker::put_back(taken);
+  } else {
+    tracker::forget(taken);
+  }
+  if (known) tracker::remapped(result, size, kind, MEMTRACE_CALLER);
+  return result;
+}
+
+int MEMTRACE_EXPORT(sigaction)(int number, const struct sigaction* action, struct sigaction* old) {
+  return triggers::set_action(number, action, old);
+}
+
+sighandler_t MEMTRACE_EXPORT(signal)(int number, sighandler_t handler) {
+  return triggers::set_handler(number, handler);
+}
+
+}  // extern "C"
+#pragma GCC visibility pop

@@ -1,0 +1,108 @@
+// Live mappings of the program: ranges that munmap may split, mremap may move and MAP_FIXED may overlay.
+//
+// Called by: the mmap family's hooks (rare: a system call each), the snapshot thread. Threads: one lock,
+// short. Memory: page_arena; arrays double. Full or failing: kLost, the caller counts it. Fork:
+// repair_after_fork() drops everything if the lock's holder vanished in the middle of a change.
+//
+//   fragments_[0..n), sorted by start, disjoint: {start, end, mapping} -> mappings_[mapping]: identity, bytes
+//   left
+//
+// A mapping counts 1 until its last page goes. Pages taken out for a munmap or mremap wait in a Removed until
+// the kernel has answered: commit() or restore().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "format/types.hpp"
+#include "preload/sys/page_arena.hpp"
+#include "preload/sys/ranked_lock.hpp"
+
+namespace memtrace {
+
+struct Mapping {
+  std::uint64_t address = 0;     // where it began
+  std::uint64_t size_bytes = 0;  // left of it; whole pages
+  std::uint64_t sample_number = 0;
+  std::int64_t birth_ns = 0;
+  StackId stack{};
+  std::uint32_t thread = 0;
+  std::uint32_t fragments = 0;  // in the table or in a Removed; 0: free slot
+  AllocKind kind{};
+};
+
+class LiveMaps {
+ public:
+  struct Fragment {
+    std::uint64_t start;
+    std::uint64_t end;
+    std::uint32_t mapping;
+  };
+
+  // Pieces taken out, between remove() and commit() or restore().
+  struct Removed {
+    static constexpr std::uint32_t kInline = 8;
+    std::uint32_t count = 0;
+    std::uint32_t room = kInline;
+    Fragment few[kInline];
+    Fragment* many = nullptr;  // from the arena, when there are more
+    [[nodiscard]] Fragment* data() { return many ? many : few; }
+  };
+
+  void start(PageArena& arena) { arena_ = &arena; }
+
+  // Whole-page range. What it overlaps must have been removed before (MAP_FIXED). False: lost.
+  [[nodiscard]] bool insert(const Mapping& mapping, LockOwner owner);
+
+  // Takes out every known page in [start, end). False: lost, nothing was changed.
+  [[nodiscard]] bool remove(std::uint64_t start, std::uint64_t end, LockOwner owner, Removed& removed);
+  [[nodiscard]] bool restore(Removed& removed, LockOwner owner);
+  // Calls gone(mapping, bytes, last) for each piece: `last` when nothing is left of its mapping.
+  template <class F>
+  [[nodiscard]] bool commit(Removed& removed, LockOwner owner, F&& gone) {
+    const LockScope scope(lock_, owner);
+    if (!scope.held()) return false;
+    for (std::uint32_t i = 0; i < removed.count; ++i) {
+      const Fragment& piece = removed.data()[i];
+      Mapping& mapping = mappings_[piece.mapping];
+      const bool last = --mapping.fragments == 0;
+      gone(static_cast<const Mapping&>(mapping), piece.end - piece.start, last);
+      if (last) release(piece.mapping);
+    }
+    drop(removed);
+    return true;
+  }
+
+  // The kind of the mapping that holds `address`; false: none known.
+  [[nodiscard]] bool kind_at(std::uint64_t address, LockOwner owner, AllocKind& kind);
+
+  // Copies every mapping into out[0..room). Returns how many; SIZE_MAX if they do not fit or the lock was not
+  // had.
+  [[nodiscard]] std::size_t copy(Mapping* out, std::size_t room);
+  [[nodiscard]] std::size_t mapping_slots() const { return mapping_count_; }
+
+  // Returns how many mappings were dropped.
+  [[nodiscard]] std::uint32_t repair_after_fork();
+
+ private:
+  static constexpr std::uint32_t kMaxEntries = std::uint32_t{1} << 18;
+
+  template <class T>
+  [[nodiscard]] bool reserve(T*& array, std::uint32_t used, std::uint32_t& capacity, std::uint32_t wanted);
+  [[nodiscard]] std::uint32_t first_ending_after(std::uint64_t address) const;
+  void insert_fragment(std::uint32_t at, const Fragment& fragment);
+  void release(std::uint32_t mapping);
+  void drop(Removed& removed);
+
+  RankedLock lock_{LockRank::kLiveMaps};
+  PageArena* arena_ = nullptr;
+  Fragment* fragments_ = nullptr;
+  std::uint32_t fragment_count_ = 0;
+  std::uint32_t fragment_capacity_ = 0;
+  Mapping* mappings_ = nullptr;
+  std::uint32_t mapping_count_ = 0;  // slots ever used
+  std::uint32_t mapping_capacity_ = 0;
+  std::uint32_t free_slots_ = 0;  // among them
+};
+
+}  // namespace memtrace

@@ -1,0 +1,194 @@
+#include "preload/live_table.hpp"
+
+#include "preload/sys/syscalls.hpp"
+
+#include "preload/no_heap.hpp"
+
+namespace memtrace {
+namespace {
+
+constexpr std::size_t kHeaderBytes = 40;
+constexpr std::uint64_t kMaxCapacity = 0xffffff;
+
+constexpr std::uint64_t capacity_of(std::size_t bytes) { return (bytes - kHeaderBytes) / sizeof(LiveRecord); }
+constexpr std::size_t bytes_of(std::uint64_t capacity) {
+  return round_to_pages(kHeaderBytes + capacity * sizeof(LiveRecord));
+}
+
+std::atomic_ref<std::uint64_t> published(std::uint64_t& address) { return std::atomic_ref(address); }
+
+// The address goes last, so that a copy made at any moment holds whole records only.
+void write_slot(LiveRecord& slot, const LiveRecord& record) {
+  published(slot.address).store(0, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  slot.size_bytes = record.size_bytes;
+  slot.sample_number = record.sample_number;
+  slot.birth_ns = record.birth_ns;
+  slot.stack = record.stack;
+  slot.thread = record.thread;
+  published(slot.address).store(record.address, std::memory_order_release);
+}
+
+}  // namespace
+
+void LiveTable::start(PageArena& arena, std::uint32_t shard_count) {
+  arena_ = &arena;
+  shard_mask_ = shard_count - 1;
+}
+
+LiveTable::Shard& LiveTable::shard_of(std::uint64_t address) {
+  return shards_[(hash(address) >> 44) & shard_mask_];
+}
+
+void LiveTable::place(SlotArray& array, const LiveRecord& record) {
+  std::uint64_t i = home(hash(record.address), array.capacity);
+  while (array.slots[i].address != 0) i = i + 1 == array.capacity ? 0 : i + 1;
+  write_slot(array.slots[i], record);
+}
+
+// Backward shift (Knuth 6.4, algorithm R): records behind the hole move up unless that would put them before
+// their home.
+void LiveTable::remove(SlotArray& array, std::uint64_t slot) {
+  const std::uint64_t capacity = array.capacity;
+  std::uint64_t hole = slot;
+  for (std::uint64_t i = slot;;) {
+    i = i + 1 == capacity ? 0 : i + 1;
+    if (array.slots[i].address == 0) break;
+    const std::uint64_t wanted = home(hash(array.slots[i].address), capacity);
+    const std::uint64_t from_hole = i >= hole ? i - hole : i + capacity - hole;
+    const std::uint64_t from_home = i >= wanted ? i - wanted : i + capacity - wanted;
+    if (from_home < from_hole) continue;
+    write_slot(array.slots[hole], array.slots[i]);
+    hole = i;
+  }
+  published(array.slots[hole].address).store(0, std::memory_order_release);
+}
+
+bool LiveTable::grow(Shard& shard) {
+  SlotArray* const old = shard.array.load(std::memory_order_relaxed);
+  if (old && old->capacity >= kMaxCapacity / 2) return false;
+  const std::size_t bytes = old ? 2 * bytes_of(old->capacity) : kPageBytes;
+  auto* fresh = static_cast<SlotArray*>(arena_->take(bytes));
+  if (!fresh) return false;
+  fresh->capacity = capacity_of(bytes);
+  if (old) {
+    for (std::uint64_t i = 0; i < old->capacity; ++i) {
+      if (old->slots[i].address != 0) place(*fresh, old->slots[i]);
+    }
+  }
+  shard.array.store(fresh, std::memory_order_release);
+  if (old) arena_->give_back(old, bytes_of(old->capacity));
+  return true;
+}
+
+LiveTable::Insert LiveTable::insert(const LiveRecord& record, LockOwner owner, LiveRecord& replaced) {
+  Shard& shard = shard_of(record.address);
+  const LockScope scope(shard.lock, owner);
+  if (!scope.held()) return Insert::kLostLock;
+
+  SlotArray* array = shard.array.load(std::memory_order_relaxed);
+  if (!array || shard.count + 1 > array->capacity / 4 * 3) {
+    // At the cap a shard fills up to one free slot, which the search needs to end.
+    if (!grow(shard) && (!array || shard.count + 1 >= array->capacity)) return Insert::kLost;
+    array = shard.array.load(std::memory_order_relaxed);
+  }
+  std::uint64_t i = home(hash(record.address), array->capacity);
+  for (; array->slots[i].address != 0; i = i + 1 == array->capacity ? 0 : i + 1) {
+    if (array->slots[i].address == record.address) {
+      replaced = array->slots[i];
+      write_slot(array->slots[i], record);
+      return Insert::kReplaced;
+    }
+  }
+  write_slot(array->slots[i], record);
+  ++shard.count;
+  filter_add(record.address);
+  return Insert::kAdded;
+}
+
+LiveTable::Erase LiveTable::erase(Address address, LockOwner owner, LiveRecord& erased) {
+  Shard& shard = shard_of(value(address));
+  const LockScope scope(shard.lock, owner);
+  if (!scope.held()) return Erase::kLostLock;
+
+  SlotArray* const array = shard.array.load(std::memory_order_relaxed);
+  if (!array) return Erase::kNotFound;
+  std::uint64_t i = home(hash(value(address)), array->capacity);
+  for (; array->slots[i].address != value(address); i = i + 1 == array->capacity ? 0 : i + 1) {
+    if (array->slots[i].address == 0) return Erase::kNotFound;
+  }
+  erased = array->slots[i];
+  remove(*array, i);
+  --shard.count;
+  filter_remove(value(address));
+  return Erase::kErased;
+}
+
+void LiveTable::filter_add(std::uint64_t address) {
+  std::atomic<std::uint8_t>& counter = filter_[filter_index(address)];
+  std::uint8_t seen = counter.load(std::memory_order_relaxed);
+  while (seen != UINT8_MAX && !counter.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen + 1),
+                                                             std::memory_order_relaxed)) {
+  }
+}
+
+void LiveTable::filter_remove(std::uint64_t address) {
+  std::atomic<std::uint8_t>& counter = filter_[filter_index(address)];
+  std::uint8_t seen = counter.load(std::memory_order_relaxed);
+  while (
+      seen != UINT8_MAX && seen != 0 &&
+      !counter.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen - 1), std::memory_order_relaxed)) {
+  }
+}
+
+std::size_t LiveTable::shard_slots(std::uint32_t shard) const {
+  const SlotArray* array = shards_[shard].array.load(std::memory_order_acquire);
+  return array ? array->capacity : 0;
+}
+
+std::size_t LiveTable::copy_shard(std::uint32_t shard_number, LiveRecord* out, std::size_t room) {
+  Shard& shard = shards_[shard_number];
+  const LockScope scope(shard.lock, LockOwner::kSnapshotThread);
+  if (!scope.held()) return SIZE_MAX;
+  const SlotArray* array = shard.array.load(std::memory_order_relaxed);
+  if (!array) return 0;
+  if (shard.count > room) return SIZE_MAX;
+  std::size_t copied = 0;
+  for (std::uint64_t i = 0; i < array->capacity && copied < shard.count; ++i) {
+    if (array->slots[i].address != 0) out[copied++] = array->slots[i];
+  }
+  return copied;
+}
+
+// Fresh array with each address once: the vanished holder may have left a record twice, or a hole in a probe
+// sequence.
+void LiveTable::rebuild(Shard& shard) {
+  SlotArray* const old = shard.array.load(std::memory_order_relaxed);
+  if (!old) return;
+  shard.count = 0;
+  auto* fresh = static_cast<SlotArray*>(arena_->take(bytes_of(old->capacity)));
+  shard.array.store(fresh, std::memory_order_relaxed);  // nullptr: the shard starts empty again
+  if (!fresh) return;
+  fresh->capacity = old->capacity;
+  for (std::uint64_t i = 0; i < old->capacity; ++i) {
+    const LiveRecord& record = old->slots[i];
+    if (record.address == 0) continue;
+    bool twice = false;
+    for (std::uint64_t at = home(hash(record.address), fresh->capacity); fresh->slots[at].address != 0;
+         at = at + 1 == fresh->capacity ? 0 : at + 1) {
+      twice = twice || fresh->slots[at].address == record.address;
+    }
+    if (twice) continue;
+    place(*fresh, record);
+    ++shard.count;
+  }
+  arena_->give_back(old, bytes_of(old->capacity));
+}
+
+void LiveTable::repair_after_fork() {
+  for (std::uint32_t i = 0; i <= shard_mask_; ++i) {
+    if (shards_[i].lock.reset_after_fork()) rebuild(shards_[i]);
+  }
+}
+
+}  // namespace memtrace

@@ -1,0 +1,99 @@
+// Live heap samples: address -> record. Concurrent, sharded by address, capped by its arena.
+//
+// Called by: the cold path of allocating hooks (insert), the cold path of free (erase), the snapshot thread
+// (copy_shard). Threads: one short lock per shard; growth rehashes one shard. Signals: a handler that
+// interrupts its own thread inside a shard gets "lost" instead of a deadlock. Fork: repair_after_fork()
+// rebuilds the shards whose holder vanished. Full or failing: kLost; the caller counts it.
+//
+//   shards_[hash(address) >> ..] -> Shard{lock, count, slots -> SlotArray{capacity, LiveRecord[capacity]}}
+//
+// Linear probing, address 0 marks a free slot, deletion shifts back: no tombstones, so churn does not degrade
+// a shard. An address is published by one store after its other fields, so that a shard torn by fork can be
+// rebuilt.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "format/types.hpp"
+#include "preload/sys/page_arena.hpp"
+#include "preload/sys/ranked_lock.hpp"
+
+namespace memtrace {
+
+struct LiveRecord {
+  std::uint64_t address = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t sample_number = 0;
+  std::int64_t birth_ns = 0;
+  StackId stack{};
+  std::uint32_t thread = 0;
+};
+static_assert(sizeof(LiveRecord) == 40);
+
+class LiveTable {
+ public:
+  enum class Insert : std::uint8_t { kAdded, kReplaced, kLost, kLostLock };
+  enum class Erase : std::uint8_t { kErased, kNotFound, kLostLock };
+
+  // shard_count: a power of two, at most kMaxShards.
+  static constexpr std::uint32_t kMaxShards = 1024;
+  void start(PageArena& arena, std::uint32_t shard_count);
+
+  [[nodiscard]] Insert insert(const LiveRecord& record, LockOwner owner, LiveRecord& replaced);
+  [[nodiscard]] Erase erase(Address address, LockOwner owner, LiveRecord& erased);
+
+  // Hot in sampled mode: false means that `address` is certainly not in the table. Each address maps to one
+  // counter of live samples; a counter that was ever full stays so.
+  [[nodiscard, gnu::always_inline]] bool may_contain(std::uint64_t address) const {
+    return filter_[filter_index(address)].load(std::memory_order_relaxed) != 0;
+  }
+
+  [[nodiscard]] std::uint32_t shard_count() const { return shard_mask_ + 1; }
+  // Bytes copy_shard needs now; may grow until it is called.
+  [[nodiscard]] std::size_t shard_slots(std::uint32_t shard) const;
+  // Copies the shard's records into out[0..room). Returns how many; SIZE_MAX if they do not fit, or the lock
+  // was not had.
+  [[nodiscard]] std::size_t copy_shard(std::uint32_t shard, LiveRecord* out, std::size_t room);
+
+  void repair_after_fork();
+
+ private:
+  struct SlotArray {
+    std::uint64_t capacity;
+    std::uint64_t padding[4];
+    LiveRecord slots[1];
+  };
+  struct alignas(64) Shard {
+    RankedLock lock{LockRank::kLiveShard};
+    std::uint32_t count = 0;
+    std::atomic<SlotArray*> array{nullptr};
+  };
+
+  static constexpr std::size_t kFilterCounters = std::size_t{1} << 15;
+
+  static std::uint64_t hash(std::uint64_t address) {
+    // Fibonacci hashing; the low four bits of a block's address are always zero.
+    return (address >> 4) * 0x9e3779b97f4a7c15;
+  }
+  static std::size_t filter_index(std::uint64_t address) { return hash(address) >> (64 - 15); }
+  static std::uint64_t home(std::uint64_t hash_value, std::uint64_t capacity) {
+    return ((hash_value & 0xffffffffff) * (capacity & 0xffffff)) >> 40;
+  }
+
+  [[nodiscard]] Shard& shard_of(std::uint64_t address);
+  [[nodiscard]] bool grow(Shard& shard);
+  static void place(SlotArray& array, const LiveRecord& record);
+  static void remove(SlotArray& array, std::uint64_t slot);
+  void rebuild(Shard& shard);
+  void filter_add(std::uint64_t address);
+  void filter_remove(std::uint64_t address);
+
+  PageArena* arena_ = nullptr;
+  std::uint32_t shard_mask_ = 0;
+  Shard shards_[kMaxShards]{};
+  std::atomic<std::uint8_t> filter_[kFilterCounters]{};
+};
+
+}  // namespace memtrace

@@ -1,0 +1,163 @@
+#include "preload/modules.hpp"
+
+#include "preload/counters.hpp"
+#include "preload/sys/syscalls.hpp"
+
+#include "preload/no_heap.hpp"
+
+namespace memtrace {
+
+struct Modules::MapsLine {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+  std::uint64_t offset = 0;
+  bool executable = false;
+  std::string_view path;
+};
+
+namespace {
+
+std::uint64_t parse_hex(const char*& at, const char* end) {
+  std::uint64_t number = 0;
+  for (; at < end; ++at) {
+    const char c = *at;
+    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (digit < 0) break;
+    number = number << 4 | static_cast<std::uint64_t>(digit);
+  }
+  return number;
+}
+
+// "start-end perms offset dev inode   path"
+template <class Line>
+bool parse_line(const char* at, const char* end, Line& line) {
+  line.start = parse_hex(at, end);
+  if (at == end || *at++ != '-') return false;
+  line.end = parse_hex(at, end);
+  if (end - at < 6) return false;
+  line.executable = at[3] == 'x';
+  at += 6;
+  line.offset = parse_hex(at, end);
+  for (int field = 0; field < 2; ++field) {  // dev, inode
+    while (at < end && *at == ' ') ++at;
+    while (at < end && *at != ' ') ++at;
+  }
+  while (at < end && *at == ' ') ++at;
+  line.path = {at, static_cast<std::size_t>(end - at)};
+  return true;
+}
+
+}  // namespace
+
+bool Modules::reserve_module() {
+  if (count_ < capacity_) return true;
+  const std::uint32_t larger = capacity_ ? capacity_ * 2 : 64;
+  if (larger > kMaxModules) return false;
+  auto* fresh = static_cast<LoadedModule*>(arena_->take(larger * sizeof(LoadedModule)));
+  if (!fresh) return false;
+  if (modules_) {
+    __builtin_memcpy(static_cast<void*>(fresh), modules_, count_ * sizeof(LoadedModule));
+    arena_->give_back(modules_, capacity_ * sizeof(LoadedModule));
+  }
+  modules_ = fresh;
+  capacity_ = larger;
+  return true;
+}
+
+bool Modules::reserve_text(std::size_t bytes) {
+  if (text_used_ + bytes <= text_capacity_) return true;
+  std::size_t larger = text_capacity_ ? text_capacity_ * 2 : kPageBytes;
+  while (larger < text_used_ + bytes) larger *= 2;
+  if (larger > kMaxTextBytes) return false;
+  auto* fresh = static_cast<char*>(arena_->take(larger));
+  if (!fresh) return false;
+  if (text_) {
+    __builtin_memcpy(fresh, text_, text_used_);
+    arena_->give_back(text_, text_capacity_);
+  }
+  text_ = fresh;
+  text_capacity_ = larger;
+  return true;
+}
+
+void Modules::add(const MapsLine& line, std::uint64_t header, std::string_view executable_path) {
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    LoadedModule& known = modules_[i];
+    if (known.start != line.start || known.end != line.end || known.file_offset != line.offset) continue;
+    if (path(known) != line.path) continue;
+    // The same file may have been replaced on disk and loaded again at the same place.
+    if (!known.loaded && header && read_build_id(header) != known.build_id) continue;
+    known.loaded = true;
+    return;
+  }
+  if (!reserve_module() || !reserve_text(line.path.size())) {
+    count(g_counters.lost_modules);
+    return;
+  }
+  LoadedModule& module = modules_[count_];
+  module = LoadedModule{};
+  module.start = line.start;
+  module.end = line.end;
+  module.file_offset = line.offset;
+  module.path_at = text_used_;
+  module.path_size = static_cast<std::uint32_t>(line.path.size());
+  module.loaded = true;
+  module.executable_of_process = line.path == executable_path;
+  if (header) module.build_id = read_build_id(header);
+  __builtin_memcpy(text_ + text_used_, line.path.data(), line.path.size());
+  text_used_ += module.path_size;
+  ++count_;
+}
+
+void Modules::refresh(std::string_view executable_path, char* scratch) {
+  const long fd = sys::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  for (std::uint32_t i = 0; i < count_; ++i) modules_[i].loaded = false;
+
+  // The header of an object is its first segment, file offset 0; its other segments follow in address order.
+  std::uint64_t header = 0;
+  char header_path[512];
+  std::size_t header_path_size = 0;
+
+  std::size_t have = 0;
+  for (;;) {
+    const long got = sys::read(static_cast<int>(fd), scratch + have, kScratchBytes - have);
+    if (got <= 0) break;
+    have += static_cast<std::size_t>(got);
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < have; ++i) {
+      if (scratch[i] != '\n') continue;
+      MapsLine line;
+      const bool parsed = parse_line(scratch + begin, scratch + i, line);
+      begin = i + 1;
+      if (!parsed || line.path.empty()) continue;
+      const bool vdso = line.path == "[vdso]";
+      if (line.path[0] != '/' && !vdso) continue;
+      if (line.offset == 0) {
+        header = line.start;
+        header_path_size = line.path.size() <= sizeof header_path ? line.path.size() : 0;
+        __builtin_memcpy(header_path, line.path.data(), header_path_size);
+      }
+      if (!line.executable) continue;
+      const bool same = line.path == std::string_view(header_path, header_path_size);
+      add(line, same ? header : 0, executable_path);
+    }
+    if (begin == 0 && have == kScratchBytes) begin = have;  // a line longer than the buffer: given up
+    have -= begin;
+    __builtin_memmove(scratch, scratch + begin, have);
+  }
+  sys::close(static_cast<int>(fd));
+}
+
+std::uint32_t Modules::find(std::uint64_t address) const {
+  std::uint32_t gone = count_;
+  for (std::uint32_t i = count_; i-- > 0;) {
+    const LoadedModule& module = modules_[i];
+    if (address < module.start || address >= module.end) continue;
+    if (module.loaded) return i;
+    if (gone == count_) gone = i;
+  }
+  return gone;
+}
+
+}  // namespace memtrace

@@ -1,0 +1,216 @@
+#include "preload/real.hpp"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <atomic>
+
+#include "preload/sys/old_symbols.hpp"
+#include "preload/sys/page_arena.hpp"
+#include "preload/sys/syscalls.hpp"
+#include "preload/thread_state.hpp"
+
+namespace memtrace {
+namespace {
+
+// --- the bootstrap buffer: bump allocation, nothing is ever taken back ---
+
+struct alignas(16) BootstrapHeader {
+  std::size_t size;
+};
+constexpr std::size_t kBootstrapBytes = 64 * 1024;
+alignas(16) constinit char g_bootstrap[kBootstrapBytes];
+constinit std::atomic<std::size_t> g_bootstrap_used{0};
+
+void* bootstrap_take(std::size_t size) {
+  if (size > kBootstrapBytes) return nullptr;
+  const std::size_t whole = sizeof(BootstrapHeader) + ((size + 15) & ~std::size_t{15});
+  const std::size_t at = g_bootstrap_used.fetch_add(whole, std::memory_order_relaxed);
+  if (at + whole > kBootstrapBytes) return nullptr;  // dlsym copes with a failing malloc
+  auto* header = reinterpret_cast<BootstrapHeader*>(g_bootstrap + at);
+  header->size = size;
+  return header + 1;
+}
+
+// --- stand-ins: find the real function, then call it; on the resolving thread itself, the bootstrap buffer
+// ---
+
+bool resolving() { return t_state.resolving != 0; }
+
+void* early_malloc(std::size_t size) {
+  if (resolving()) return bootstrap_take(size);
+  real::resolve();
+  return g_real.malloc(size);
+}
+
+void* early_calloc(std::size_t count, std::size_t size) {
+  if (resolving()) {
+    std::size_t bytes = 0;
+    return __builtin_mul_overflow(count, size, &bytes) ? nullptr : bootstrap_take(bytes);  // .bss: zero
+  }
+  real::resolve();
+  return g_real.calloc(count, size);
+}
+
+void* early_realloc(void* old, std::size_t size) {
+  if (resolving()) {
+    void* block = bootstrap_take(size);
+    if (block && old && real::is_bootstrap(old)) {
+      const std::size_t had = real::bootstrap_size(old);
+      memcpy(block, old, had < size ? had : size);
+    }
+    return block;
+  }
+  real::resolve();
+  return g_real.realloc(old, size);
+}
+
+void early_free(void* block) {
+  if (resolving()) return;  // only what bootstrap_take gave
+  real::resolve();
+  g_real.free(block);
+}
+
+void* early_memalign(std::size_t alignment, std::size_t size) {
+  if (resolving()) return alignment <= 16 ? bootstrap_take(size) : nullptr;
+  real::resolve();
+  return g_real.memalign(alignment, size);
+}
+
+// The others are never called by dlsym: resolve and go on.
+#define MEMTRACE_EARLY(name)          \
+  [](auto... arguments) {             \
+    real::resolve();                  \
+    return g_real.name(arguments...); \
+  }
+
+void* early_mremap(void* old, std::size_t old_size, std::size_t size, int flags, ...) {
+  __builtin_va_list arguments;
+  __builtin_va_start(arguments, flags);
+  void* where = __builtin_va_arg(arguments, void*);
+  __builtin_va_end(arguments);
+  real::resolve();
+  return g_real.mremap(old, old_size, size, flags, where);
+}
+
+// --- what a libc lacks: the hook exists, so it must answer ---
+
+void* no_memory(std::size_t) {
+  errno = ENOMEM;
+  return nullptr;
+}
+void* no_aligned_memory(std::size_t, std::size_t) {
+  errno = ENOMEM;
+  return nullptr;
+}
+int no_posix_memalign(void**, std::size_t, std::size_t) { return ENOMEM; }
+void* reallocarray_by_realloc(void* old, std::size_t count, std::size_t size) {
+  std::size_t bytes = 0;
+  if (__builtin_mul_overflow(count, size, &bytes)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return g_real.realloc(old, bytes);
+}
+std::size_t unknown_size(void*) { return 0; }
+
+template <class F>
+void find(F*& slot, const char* name, F* instead) {
+  void* symbol = dlsym(RTLD_NEXT, name);
+  F* found = instead;
+  if (symbol) memcpy(&found, &symbol, sizeof symbol);
+  __atomic_store_n(&slot, found, __ATOMIC_RELEASE);
+}
+
+template <class F>
+void find(F*& slot, const char* name) {
+  find(slot, name,
+       slot);  // required: a libc without it keeps the stand-in, and the program fails as it would have
+}
+
+}  // namespace
+
+// It has its pages to itself (the type is padded to them): seal() protects no neighbour.
+constinit RealFunctions g_real = {
+    .malloc = early_malloc,
+    .calloc = early_calloc,
+    .realloc = early_realloc,
+    .reallocarray = MEMTRACE_EARLY(reallocarray),
+    .free = early_free,
+    .cfree = early_free,
+    .posix_memalign = MEMTRACE_EARLY(posix_memalign),
+    .aligned_alloc = MEMTRACE_EARLY(aligned_alloc),
+    .memalign = early_memalign,
+    .valloc = MEMTRACE_EARLY(valloc),
+    .pvalloc = MEMTRACE_EARLY(pvalloc),
+    .malloc_usable_size = MEMTRACE_EARLY(malloc_usable_size),
+    .mmap = MEMTRACE_EARLY(mmap),
+    .mmap64 = MEMTRACE_EARLY(mmap64),
+    .munmap = MEMTRACE_EARLY(munmap),
+    .mremap = early_mremap,
+    .sigaction = MEMTRACE_EARLY(sigaction),
+    .signal = MEMTRACE_EARLY(signal),
+};
+
+namespace real {
+namespace {
+
+constinit std::atomic<std::uint32_t> g_resolvers{0};
+constinit std::atomic<bool> g_sealed{false};
+
+}  // namespace
+
+void resolve() {
+  if (t_state.resolving) return;
+  g_resolvers.fetch_add(1);
+  if (g_sealed.load()) {  // complete, and about to be read-only
+    g_resolvers.fetch_sub(1);
+    return;
+  }
+  t_state.resolving = 1;
+  const int saved_errno = errno;
+  // The inner functions last: until malloc is in place, calls from other threads resolve for themselves.
+  find(g_real.malloc_usable_size, "malloc_usable_size", unknown_size);
+  find(g_real.posix_memalign, "posix_memalign", no_posix_memalign);
+  find(g_real.aligned_alloc, "aligned_alloc", no_aligned_memory);
+  find(g_real.memalign, "memalign", no_aligned_memory);
+  find(g_real.valloc, "valloc", no_memory);
+  find(g_real.pvalloc, "pvalloc", no_memory);
+  find(g_real.mmap, "mmap");
+  find(g_real.mmap64, "mmap64", g_real.mmap);
+  find(g_real.munmap, "munmap");
+  find(g_real.mremap, "mremap");
+  find(g_real.sigaction, "sigaction");
+  find(g_real.signal, "signal");
+  find(g_real.reallocarray, "reallocarray", reallocarray_by_realloc);
+  find(g_real.calloc, "calloc");
+  find(g_real.realloc, "realloc");
+  find(g_real.free, "free");
+  g_real.cfree = g_real.free;
+  find(g_real.malloc, "malloc");
+  errno = saved_errno;
+  t_state.resolving = 0;
+  g_resolvers.fetch_sub(1);
+}
+
+void seal() {
+  g_sealed.store(true);
+  if (g_resolvers.load() != 0) return;  // another thread is still storing the same values: leave it writable
+  sys::call(SYS_mprotect, &g_real, round_to_pages(sizeof g_real), PROT_READ);
+}
+
+std::uintptr_t allocator_code() { return reinterpret_cast<std::uintptr_t>(g_real.malloc); }
+
+bool is_bootstrap(const void* block) {
+  return reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(g_bootstrap) <
+         kBootstrapBytes;
+}
+
+std::size_t bootstrap_size(const void* block) {
+  return (static_cast<const BootstrapHeader*>(block) - 1)->size;
+}
+
+}  // namespace real
+}  // namespace memtrace

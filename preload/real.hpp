@@ -1,0 +1,46 @@
+// The real functions: the next implementation of each hooked function in link order, and where memory comes
+// from while they are being found.
+//
+// Called by: every hook (hot: one load and an indirect call). The table starts with stand-ins that find the
+// real functions on first use, so hooks work before any constructor ran (P7); it is read-only once complete.
+// Threads: several may resolve at once, each stores the same values.
+#pragma once
+
+#include <signal.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace memtrace {
+
+#ifndef __USE_GNU
+using sighandler_t = void (*)(int);
+#endif
+
+struct alignas(4096) RealFunctions {
+#define MEMTRACE_HOOK(name, result, parameters, kind) result(*name) parameters;
+#include "preload/hooked_functions.inc"
+#undef MEMTRACE_HOOK
+};
+
+extern constinit RealFunctions g_real;
+
+namespace real {
+
+// Finds all of them. Idempotent; uses dlsym, which may call back into our hooks: those calls are served by
+// the bootstrap buffer below.
+void resolve();
+
+// After resolve(), once: makes the table read-only.
+void seal();
+
+// An address inside the allocator below us, once resolved.
+[[nodiscard]] std::uintptr_t allocator_code();
+
+// Blocks handed out while dlsym was at work. They may come back to free, realloc or malloc_usable_size at any
+// time.
+[[nodiscard]] bool is_bootstrap(const void* block);
+[[nodiscard]] std::size_t bootstrap_size(const void* block);
+
+}  // namespace real
+}  // namespace memtrace

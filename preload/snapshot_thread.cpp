@@ -1,0 +1,140 @@
+#include "preload/snapshot_thread.hpp"
+
+#include <errno.h>
+#include <sched.h>
+
+#include "preload/counters.hpp"
+#include "preload/sys/syscalls.hpp"
+#include "preload/thread_state.hpp"
+
+#include "preload/no_heap.hpp"
+
+namespace memtrace {
+
+constinit SnapshotThread g_snapshot_thread;
+
+namespace {
+
+constexpr std::size_t kStackBytes = 256 * 1024;
+constexpr std::size_t kBehindThreadPointer =
+    kPageBytes;  // what libc code may read there: a zero stack canary
+
+std::size_t before_thread_pointer() {
+  // Our thread-local block lies below the thread pointer; the new block must reach as far.
+  std::uintptr_t thread_pointer;
+  asm("movq %%fs:0, %0" : "=r"(thread_pointer));
+  return round_to_pages(thread_pointer - reinterpret_cast<std::uintptr_t>(&t_state));
+}
+
+}  // namespace
+
+bool SnapshotThread::start() {
+  const std::size_t below = before_thread_pointer();
+  auto* pages = static_cast<char*>(sys::map_pages(kPageBytes + kStackBytes + below + kBehindThreadPointer));
+  if (!pages) return false;
+  sys::call(SYS_mprotect, pages, kPageBytes, PROT_NONE);  // an overflow must not reach somebody's data
+  stack_ = pages + kPageBytes;
+  thread_block_ = stack_ + kStackBytes + below;
+  // g++ finds thread-local variables through the word the thread pointer points at.
+  *reinterpret_cast<char**>(thread_block_) = thread_block_;
+  return true;
+}
+
+// True: the caller owns request_ and the stack, and must launch or give up.
+bool SnapshotThread::claim() {
+  State none = State::kNone;
+  if (!state_.compare_exchange_strong(none, State::kRunning, std::memory_order_acq_rel)) return false;
+  // The last thread has nothing left to do but leave its stack.
+  for (std::uint32_t last; (last = thread_.load(std::memory_order_acquire)) != 0;) {
+    const timespec moment{0, 1'000'000};
+    sys::call(SYS_futex, &thread_, FUTEX_WAIT, last,
+              &moment);  // not PRIVATE: the kernel's wake at exit is not either
+  }
+  return true;
+}
+
+int SnapshotThread::launch() {
+  constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
+  std::uint64_t before = 0;
+  sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &kAllSignals, &before, sizeof before);
+  const long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                     CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  long result = SYS_clone;
+  register long stack asm("rsi") = reinterpret_cast<long>(stack_ + kStackBytes);
+  register long parent_tid asm("rdx") = reinterpret_cast<long>(&thread_);
+  register long child_tid asm("r10") = reinterpret_cast<long>(&thread_);
+  register long thread_pointer asm("r8") = reinterpret_cast<long>(thread_block_);
+  register long body asm("r9") = reinterpret_cast<long>(&SnapshotThread::run);
+  asm volatile(
+      "syscall\n\t"
+      "testq %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xorl %%ebp, %%ebp\n\t"
+      "callq *%%r9\n\t"
+      "1:"
+      : "+a"(result)
+      : "D"(flags), "r"(stack), "r"(parent_tid), "r"(child_tid), "r"(thread_pointer), "r"(body)
+      : "rcx", "r11", "memory");
+  sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
+  if (result < 0) {
+    state_.store(State::kNone, std::memory_order_release);
+    count(g_counters.snapshots_failed);
+    return static_cast<int>(-result);
+  }
+  return 0;
+}
+
+void SnapshotThread::run() {
+  SnapshotThread& self = g_snapshot_thread;
+  for (;;) {
+    self.result_ = g_snapshotter.take(self.request_);
+    State running = State::kRunning;
+    // From here on another thread may claim: it waits until the kernel says that this one has left.
+    if (self.state_.compare_exchange_strong(running, State::kNone, std::memory_order_acq_rel)) break;
+    self.state_.store(State::kRunning, std::memory_order_relaxed);
+    self.request_ = SnapshotRequest{TriggerReason::kSignal, {}};
+  }
+  for (;;) sys::call(SYS_exit, 0);
+}
+
+bool SnapshotThread::post(const SnapshotRequest& request) {
+  if (!stack_) return false;
+  for (;;) {
+    State state = state_.load(std::memory_order_acquire);
+    if (state == State::kRunningAndAsked) return true;
+    if (state == State::kRunning) {
+      if (state_.compare_exchange_strong(state, State::kRunningAndAsked, std::memory_order_acq_rel))
+        return true;
+      continue;
+    }
+    if (!claim()) continue;
+    request_ = request;
+    return launch() == 0;
+  }
+}
+
+int SnapshotThread::take_and_wait(const SnapshotRequest& request, Path& path) {
+  if (!stack_) return ENOMEM;
+  while (!claim()) {
+    const std::uint32_t thread = thread_.load(std::memory_order_acquire);
+    const timespec moment{0, 10'000'000};
+    if (thread) sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
+  }
+  request_ = request;
+  if (const int error = launch()) return error;
+  for (std::uint32_t thread; (thread = thread_.load(std::memory_order_acquire)) != 0;) {
+    const timespec moment{0, 50'000'000};
+    sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
+  }
+  // A request that came meanwhile may have been answered by the same thread, after ours: then this is the
+  // later file.
+  path = g_snapshotter.path();
+  return result_;
+}
+
+void SnapshotThread::reset_after_fork() {
+  state_.store(State::kNone, std::memory_order_relaxed);
+  thread_.store(0, std::memory_order_relaxed);
+}
+
+}  // namespace memtrace

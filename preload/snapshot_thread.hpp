@@ -1,0 +1,50 @@
+// The thread that takes snapshots: exists only while there is one to take.
+//
+// post() is called by the handler of the trigger signal: one compare-and-swap, signals blocked, a raw clone,
+// restored. take_and_wait() by the exit hook and the C API. The thread has a reserved stack and a thread
+// block of its own, so that the host's libc never hears of it; it makes raw system calls only, with every
+// signal blocked.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "preload/snapshotter.hpp"
+
+namespace memtrace {
+
+class SnapshotThread {
+ public:
+  // At start. False: no memory, post() will fail.
+  [[nodiscard]] bool start();
+
+  // Async-signal-safe. A request while a snapshot is at work is answered by one more after it; further ones
+  // fall together with that one. False: the thread could not be made.
+  bool post(const SnapshotRequest& request);
+
+  // Waits for a thread at work, takes a snapshot of its own and waits for it. 0 or an errno value; `path` is
+  // the file's.
+  [[nodiscard]] int take_and_wait(const SnapshotRequest& request, Path& path);
+
+  void reset_after_fork();
+
+ private:
+  // kNone also means: a finished thread may still be on its way out; thread_ is zeroed by the kernel when it
+  // has left.
+  enum class State : std::uint32_t { kNone, kRunning, kRunningAndAsked };
+
+  [[nodiscard]] bool claim();
+  [[nodiscard]] int launch();
+  [[noreturn]] static void run();
+
+  std::atomic<State> state_{State::kNone};
+  std::atomic<std::uint32_t> thread_{0};  // kernel id while it exists
+  SnapshotRequest request_;
+  int result_ = 0;
+  char* stack_ = nullptr;
+  char* thread_block_ = nullptr;
+};
+
+extern constinit SnapshotThread g_snapshot_thread;
+
+}  // namespace memtrace

@@ -1,0 +1,75 @@
+#include "preload/sys/diag.hpp"
+
+#include <errno.h>
+
+#include "preload/sys/syscalls.hpp"
+
+#include "preload/no_heap.hpp"
+
+namespace memtrace::diag {
+namespace {
+
+constinit LogLevel g_level = LogLevel::kWarn;
+constinit bool g_started = false;
+constinit std::uint64_t g_device = 0;
+constinit std::uint64_t g_inode = 0;
+
+bool identify_stderr(std::uint64_t& device, std::uint64_t& inode) {
+  struct stat status {};
+  if (sys::call(SYS_fstat, 2, &status) != 0) return false;
+  device = status.st_dev;
+  inode = status.st_ino;
+  return true;
+}
+
+struct ErrorText {
+  int error;
+  const char* text;
+};
+constexpr ErrorText kErrorTexts[] = {
+    {EACCES, "Permission denied"},
+    {EDQUOT, "Disk quota exceeded"},
+    {EEXIST, "File exists"},
+    {EFBIG, "File too large"},
+    {EIO, "Input/output error"},
+    {EISDIR, "Is a directory"},
+    {ELOOP, "Too many symbolic links"},
+    {EMFILE, "Too many open files"},
+    {ENAMETOOLONG, "File name too long"},
+    {ENFILE, "Too many open files in system"},
+    {ENOENT, "No such file or directory"},
+    {ENOMEM, "Cannot allocate memory"},
+    {ENOSPC, "No space left on device"},
+    {ENOTDIR, "Not a directory"},
+    {EPERM, "Operation not permitted"},
+    {EROFS, "Read-only file system"},
+};
+
+}  // namespace
+
+void start() { g_started = identify_stderr(g_device, g_inode); }
+
+void set_level(LogLevel level) { g_level = level; }
+
+void say(LogLevel level, const Line& line) {
+  if (!g_started || level > g_level) return;
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  if (!identify_stderr(device, inode) || device != g_device || inode != g_inode) return;
+  FixedText<540> whole;
+  whole << "memtrace: " << line.view() << "\n";
+  sys::write(2, whole.c_str(), whole.view().size());
+}
+
+Line& append_error(Line& line, int error) {
+  for (const ErrorText& known : kErrorTexts) {
+    if (known.error == error) {
+      line << known.text;
+      return line;
+    }
+  }
+  line << "error " << static_cast<std::uint64_t>(error);
+  return line;
+}
+
+}  // namespace memtrace::diag

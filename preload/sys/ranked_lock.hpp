@@ -1,0 +1,105 @@
+// A lock that cannot hang its host: bounded waiting, owner known, repairable after fork.
+//
+// Called by: cold paths and the snapshot thread. Uncontended: one compare-and-swap and one exchange.
+// Never held across the unwinder, the loader, file I/O or the real allocator (P4). Full or failing: acquire()
+// gives up when the owner is this very thread (a signal handler inside the section) or after kPatienceNs; the
+// caller drops its work and counts it (P5).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "preload/sys/syscalls.hpp"
+#include "preload/thread_state.hpp"
+
+namespace memtrace {
+
+// Ascending: a thread may only take a lock of a higher rank than those it holds. Checked where
+// MEMTRACE_DEBUG_LOCKS is set.
+enum class LockRank : std::uint8_t { kLiveShard = 1, kLiveMaps = 2 };
+
+// Who takes the lock: the thread's serial, or the snapshot thread, which has none.
+enum class LockOwner : std::uint32_t { kNobody = 0, kSnapshotThread = 0x3fffffff };
+inline LockOwner this_thread_owner() { return static_cast<LockOwner>(t_state.serial & 0x3fffffff); }
+
+class RankedLock {
+ public:
+  constexpr explicit RankedLock(LockRank rank) : rank_(rank) {}
+  constexpr RankedLock() = default;
+
+  // False: not acquired, see above. Precondition: owner is not kNobody.
+  [[nodiscard]] bool acquire(LockOwner owner) {
+    std::uint32_t expected = 0;
+    if (word_.compare_exchange_strong(expected, static_cast<std::uint32_t>(owner), std::memory_order_acquire))
+        [[likely]] {
+      return true;
+    }
+    return acquire_slowly(static_cast<std::uint32_t>(owner));
+  }
+
+  void release() {
+    const std::uint32_t before = word_.exchange(0, std::memory_order_release);
+    if (before & kWaiters) [[unlikely]] {
+      sys::futex_wake(&word_, 1 << 30);
+    }
+  }
+
+  // In a forked child, before other threads exist: true if a thread that is gone held the lock, which is free
+  // now.
+  [[nodiscard]] bool reset_after_fork() { return word_.exchange(0, std::memory_order_relaxed) != 0; }
+
+  [[nodiscard]] LockRank rank() const { return rank_; }
+
+ private:
+  static constexpr std::uint32_t kWaiters = 0x80000000;
+  static constexpr std::int64_t kPatienceNs = 2'000'000'000;
+
+  [[gnu::noinline, gnu::cold]] bool acquire_slowly(std::uint32_t owner) {
+    std::int64_t give_up_at = 0;
+    for (unsigned spins = 0;; ++spins) {
+      std::uint32_t seen = word_.load(std::memory_order_relaxed);
+      if (seen == 0) {
+        // Others may sleep: whoever comes through here leaves the flag set, at worst one wake too many.
+        if (word_.compare_exchange_strong(seen, give_up_at ? owner | kWaiters : owner,
+                                          std::memory_order_acquire)) {
+          return true;
+        }
+        continue;
+      }
+      if ((seen & ~kWaiters) == owner) return false;
+      if (spins < 100) {
+        __builtin_ia32_pause();
+        continue;
+      }
+      const std::int64_t now = sys::clock_ns(CLOCK_MONOTONIC);
+      if (give_up_at == 0) give_up_at = now + kPatienceNs;
+      if (now >= give_up_at) return false;
+      if ((seen & kWaiters) ||
+          word_.compare_exchange_strong(seen, seen | kWaiters, std::memory_order_relaxed)) {
+        const timespec timeout{0, 50'000'000};
+        sys::futex_wait(&word_, seen | kWaiters, &timeout);
+      }
+    }
+  }
+
+  std::atomic<std::uint32_t> word_{0};
+  LockRank rank_{};
+};
+
+// Scope of a lock; `held()` says whether it was had.
+class [[nodiscard]] LockScope {
+ public:
+  LockScope(RankedLock& lock, LockOwner owner) : lock_(lock), held_(lock.acquire(owner)) {}
+  ~LockScope() {
+    if (held_) lock_.release();
+  }
+  LockScope(const LockScope&) = delete;
+  LockScope& operator=(const LockScope&) = delete;
+  [[nodiscard]] bool held() const { return held_; }
+
+ private:
+  RankedLock& lock_;
+  bool held_;
+};
+
+}  // namespace memtrace

@@ -1,0 +1,91 @@
+// Raw system calls: no errno, no cancellation point, no libc state.
+//
+// Called by: everything in preload/ that needs the kernel; safe in signal handlers, on the snapshot thread
+// (which has no libc thread state) and before libc is initialised. Results are the kernel's: -errno on
+// failure.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace memtrace::sys {
+
+#if defined(__x86_64__)
+inline long call6(long number, long a, long b, long c, long d, long e, long f) {
+  long result;
+  register long r10 asm("r10") = d;
+  register long r8 asm("r8") = e;
+  register long r9 asm("r9") = f;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
+  return result;
+}
+#else
+#error "memtrace: system calls and snapshot thread are written for x86-64 only so far"
+#endif
+
+template <class T>
+long word(T v) {
+  if constexpr (std::is_pointer_v<T>) {
+    return reinterpret_cast<long>(v);
+  } else {
+    return static_cast<long>(v);
+  }
+}
+inline long word(decltype(nullptr)) { return 0; }
+
+template <class A = long, class B = long, class C = long, class D = long, class E = long, class F = long>
+long call(long number, A a = 0, B b = 0, C c = 0, D d = 0, E e = 0, F f = 0) {
+  return call6(number, word(a), word(b), word(c), word(d), word(e), word(f));
+}
+
+// Private anonymous memory, zeroed; nullptr on failure.
+inline void* map_pages(std::size_t bytes) {
+  const long r = call(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return r < 0 && r > -4096 ? nullptr : reinterpret_cast<void*>(r);
+}
+inline void unmap_pages(void* p, std::size_t bytes) { call(SYS_munmap, p, bytes); }
+inline long advise(void* p, std::size_t bytes, int advice) { return call(SYS_madvise, p, bytes, advice); }
+
+inline long futex_wait(void* word_address, std::uint32_t expected, const timespec* timeout) {
+  return call(SYS_futex, word_address, FUTEX_WAIT_PRIVATE, expected, timeout);
+}
+inline void futex_wake(void* word_address, int count) {
+  call(SYS_futex, word_address, FUTEX_WAKE_PRIVATE, count);
+}
+
+inline long open(const char* path, int flags, unsigned mode = 0) {
+  return call(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+inline long read(int fd, void* data, std::size_t size) { return call(SYS_read, fd, data, size); }
+inline long write(int fd, const void* data, std::size_t size) { return call(SYS_write, fd, data, size); }
+inline long close(int fd) { return call(SYS_close, fd); }
+inline long readlink(const char* path, char* out, std::size_t size) {
+  return call(SYS_readlinkat, AT_FDCWD, path, out, size);
+}
+inline long unlink(const char* path) { return call(SYS_unlinkat, AT_FDCWD, path, 0); }
+
+inline std::uint64_t pid() { return static_cast<std::uint64_t>(call(SYS_getpid)); }
+inline std::uint32_t tid() { return static_cast<std::uint32_t>(call(SYS_gettid)); }
+
+// The clocks come from the vDSO through libc: no system call, no errno on success.
+inline std::int64_t clock_ns(clockid_t clock) {
+  timespec t{};
+  clock_gettime(clock, &t);
+  return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+}  // namespace memtrace::sys

@@ -1,0 +1,323 @@
+#include "preload/tracker.hpp"
+
+#include <errno.h>
+
+#include "preload/counters.hpp"
+#include "preload/sys/syscalls.hpp"
+
+#include "preload/no_heap.hpp"
+
+namespace memtrace {
+
+constinit Tracker g_tracker;
+constinit thread_local ThreadState t_state [[gnu::tls_model("initial-exec")]];
+
+namespace tracker {
+namespace {
+
+// More than any host needs between two cold paths of a thread that is not to be sampled.
+constexpr std::int64_t kNever = INT64_MAX;
+
+void identify_thread() {
+  ThreadState& thread = t_state;
+  if (thread.serial == 0) {
+    thread.serial = g_tracker.threads.new_serial();
+  } else if (thread.fork_generation == g_tracker.forks.generation()) {
+    return;
+  }
+  thread.fork_generation = g_tracker.forks.generation();
+  g_tracker.threads.set_tid(thread.serial, g_tracker.thread_id.current());
+}
+
+StackId capture(const InHook&, const Caller& caller) {
+  CaptureBuffers::Buffer* buffer = g_tracker.buffers.borrow(t_state.serial);
+  if (!buffer) {
+    count(g_counters.lost_capture_buffer);
+    return StackId::kNone;
+  }
+  const std::uint32_t limit = g_tracker.max_frames;
+  std::size_t frames =
+      g_tracker.unwinder.capture(caller, buffer->frames, limit + 1 + CaptureBuffers::kOwnFrames);
+  if (frames == 0) {
+    count(g_counters.failed_unwinds);
+    buffer->frames[0] = caller.return_address;
+    frames = 1;
+  }
+  const bool truncated = frames > limit;
+  if (truncated) count(g_counters.truncated_stacks);
+  const StackId stack = g_tracker.stacks.intern({buffer->frames, truncated ? limit : frames}, truncated);
+  g_tracker.buffers.give_back(buffer);
+  if (stack == StackId::kNone) count(g_counters.lost_stack_store_full);
+  return stack;
+}
+
+void count_allocated(StackId stack, const Weight& weight) {
+  if (StackEntry* entry = g_tracker.stacks.find(stack)) {
+    count(entry->allocated_count, weight.count);
+    count(entry->allocated_bytes, weight.bytes);
+  }
+}
+
+void count_freed(StackId stack, const Weight& weight) {
+  if (StackEntry* entry = g_tracker.stacks.find(stack)) {
+    count(entry->freed_count, weight.count);
+    count(entry->freed_bytes, weight.bytes);
+  }
+}
+
+void count_freed(const LiveRecord& record) {
+  count(g_counters.samples_freed);
+  count_freed(record.stack, g_tracker.sampler.weight(record.size_bytes));
+}
+
+Weight whole(std::uint64_t count, std::uint64_t bytes) {
+  return {count << Weight::kCountBits, bytes << Weight::kBytesBits};
+}
+
+// Precondition: the stack's sums know of the record already.
+void insert(const LiveRecord& record) {
+  LiveRecord replaced;
+  switch (g_tracker.live.insert(record, this_thread_owner(), replaced)) {
+    case LiveTable::Insert::kAdded:
+      break;
+    case LiveTable::Insert::kReplaced:
+      count(g_counters.replaced_records);
+      count_freed(replaced);
+      break;
+    case LiveTable::Insert::kLost:
+      count(g_counters.lost_table_full);
+      break;
+    case LiveTable::Insert::kLostLock:
+      count(g_counters.lost_lock);
+      break;
+  }
+}
+
+void record_sample(const InHook& hook, const void* block, std::size_t size, const Caller& caller) {
+  LiveRecord record;
+  record.stack = capture(hook, caller);
+  if (record.stack == StackId::kNone) return;
+  record.address = reinterpret_cast<std::uint64_t>(block);
+  record.size_bytes = size;
+  record.sample_number = t_state.next_sample++;
+  record.birth_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);
+  record.thread = t_state.serial;
+  count(g_counters.samples);
+  count_allocated(record.stack, g_tracker.sampler.weight(size));
+  insert(record);
+}
+
+bool erase(const void* block, LiveRecord& erased) {
+  switch (g_tracker.live.erase(static_cast<Address>(reinterpret_cast<std::uint64_t>(block)),
+                               this_thread_owner(), erased)) {
+    case LiveTable::Erase::kErased:
+      return true;
+    case LiveTable::Erase::kNotFound:
+      count(g_counters.filter_false_positives);
+      return false;
+    case LiveTable::Erase::kLostLock:
+      count(g_counters.lost_lock);
+      return false;
+  }
+  return false;
+}
+
+// Only a lock needs the thread's serial here, and a thread that only frees may have none yet.
+bool ready_to_erase() {
+  if (!active() || !adopt_fork()) return false;
+  if (t_state.serial == 0) identify_thread();
+  return true;
+}
+
+}  // namespace
+
+void start(const Options& options, std::uint64_t seed) {
+  Tracker& tracker = g_tracker;
+  const bool all = options.sample.mode == SamplingMode::kAll;
+  tracker.sampling = options.sample;
+  tracker.max_frames = options.max_frames;
+  tracker.fixed_seed = options.seed != 0;
+  tracker.follow_children = options.children;
+  tracker.record_maps = options.mmap;
+  tracker.check_every_free = all;
+  // Sampled mode must stay small whatever the heap (P10); whoever asks for every allocation pays for it.
+  tracker.arena.start(all ? std::uint64_t{8} << 30 : std::uint64_t{128} << 20);
+  tracker.sampler.start(options.sample.mode, options.sample.interval_bytes, seed);
+  tracker.stacks.start(tracker.arena);
+  tracker.live.start(tracker.arena, all ? LiveTable::kMaxShards : 64);
+  tracker.maps.start(tracker.arena);
+  tracker.threads.start(tracker.arena);
+  tracker.thread_id.start();
+  (void)tracker.forks.start();
+  tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
+  identify_thread();
+  tracker.phase.store(Tracker::Phase::kActive, std::memory_order_release);
+}
+
+void disarm() { g_tracker.phase.store(Tracker::Phase::kDisarmed, std::memory_order_release); }
+
+bool adopt_fork() {
+  switch (g_tracker.forks.check()) {
+    case ForkGuard::State::kKnown:
+      return true;
+    case ForkGuard::State::kBeingAdopted:
+      return false;
+    case ForkGuard::State::kNewChild:
+      break;
+  }
+  count(g_counters.forks_seen);
+  g_tracker.live.repair_after_fork();
+  count(g_counters.lost_maps, g_tracker.maps.repair_after_fork());
+  g_tracker.buffers.reset_after_fork();
+  g_tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
+  if (!g_tracker.follow_children) disarm();
+  g_tracker.forks.adopted();
+  return true;
+}
+
+void allocated_slowly(const void* block, std::size_t size, const Caller& caller) {
+  const InHook hook;
+  if (!hook.entered()) {
+    t_state.countdown +=
+        static_cast<std::int64_t>(size + (size == 0));  // not a trial: a part of the outer call
+    count(g_counters.nested_calls);
+    return;
+  }
+  if (!active()) {
+    t_state.countdown =
+        g_tracker.phase.load(std::memory_order_relaxed) == Tracker::Phase::kBefore ? 0 : kNever;
+    return;
+  }
+  if (!adopt_fork() || !active()) return;
+  const int saved_errno = errno;
+  identify_thread();
+  // The thread's first time here only draws its countdown: this allocation has yet to be tried.
+  bool sample = g_tracker.sampler.rearm();
+  if (!sample) {
+    sample = Sampler::step(size);
+    if (sample) (void)g_tracker.sampler.rearm();
+  }
+  if (sample && !g_tracker.paused.load(std::memory_order_relaxed)) {
+    const std::int64_t countdown = t_state.countdown;
+    record_sample(hook, block, size, caller);
+    t_state.countdown = countdown;  // what the unwinder allocated is not the program's
+  }
+  errno = saved_errno;
+}
+
+void freed_slowly(const void* block) {
+  if (!block || !ready_to_erase()) return;
+  const InHook hook;
+  LiveRecord erased;
+  if (erase(block, erased)) count_freed(erased);
+}
+
+void take_slowly(const void* block, TakenRecord& taken) {
+  if (!ready_to_erase()) return;
+  const InHook hook;
+  taken.taken = erase(block, taken.record);
+}
+
+void put_back(const TakenRecord& taken) {
+  if (!taken.taken) return;
+  const InHook hook;
+  insert(taken.record);
+}
+
+void forget(const TakenRecord& taken) {
+  if (taken.taken) count_freed(taken.record);
+}
+
+// --- mappings ---
+
+namespace {
+
+constexpr std::uint64_t kPageMask = kPageBytes - 1;
+
+bool wants_maps() { return g_tracker.record_maps && active() && adopt_fork() && active(); }
+
+AllocKind kind_of(int protection, int flags) {
+  if (!(flags & MAP_ANONYMOUS)) return AllocKind::kFile;
+  if ((flags & MAP_TYPE) != MAP_PRIVATE) return AllocKind::kShared;
+  return protection == PROT_NONE ? AllocKind::kReserved : AllocKind::kMmap;
+}
+
+void record_mapping(void* address, std::size_t size, AllocKind kind, const Caller& caller) {
+  const InHook hook;
+  if (!hook.entered() || g_tracker.paused.load(std::memory_order_relaxed)) return;
+  const int saved_errno = errno;
+  identify_thread();
+  const std::int64_t countdown = t_state.countdown;
+  Mapping mapping;
+  mapping.stack = capture(hook, caller);
+  t_state.countdown = countdown;
+  if (mapping.stack != StackId::kNone) {
+    mapping.address = reinterpret_cast<std::uint64_t>(address);
+    mapping.size_bytes = round_to_pages(size);
+    mapping.sample_number = t_state.next_sample++;
+    mapping.birth_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);
+    mapping.thread = t_state.serial;
+    mapping.kind = kind;
+    count(g_counters.samples);
+    if (counts_as_live(kind)) count_allocated(mapping.stack, whole(1, mapping.size_bytes));
+    g_tracker.any_live_map.store(true, std::memory_order_relaxed);
+    if (!g_tracker.maps.insert(mapping, this_thread_owner())) count(g_counters.lost_maps);
+  }
+  errno = saved_errno;
+}
+
+}  // namespace
+
+void mapped(void* address, std::size_t size, int protection, int flags, const Caller& caller) {
+  if (!wants_maps()) return;
+  const std::uint64_t from = value(caller.return_address);
+  if (from >= g_tracker.allocator_begin && from < g_tracker.allocator_end) return;
+  record_mapping(address, size, kind_of(protection, flags), caller);
+}
+
+void remapped(void* address, std::size_t size, AllocKind kind, const Caller& caller) {
+  if (wants_maps()) record_mapping(address, size, kind, caller);
+}
+
+bool mapping_kind(const void* address, AllocKind& kind) {
+  if (!g_tracker.any_live_map.load(std::memory_order_relaxed) || !wants_maps()) return false;
+  const InHook hook;
+  if (!hook.entered()) return false;
+  identify_thread();
+  return g_tracker.maps.kind_at(reinterpret_cast<std::uint64_t>(address), this_thread_owner(), kind);
+}
+
+void take_range(const void* address, std::size_t size, TakenRange& taken) {
+  const auto start = reinterpret_cast<std::uint64_t>(address);
+  // What the kernel refuses as malformed changes nothing; what was never recorded needs no look.
+  if ((start & kPageMask) || size == 0 || !g_tracker.any_live_map.load(std::memory_order_relaxed)) return;
+  if (!wants_maps()) return;
+  const InHook hook;
+  if (!hook.entered()) return;
+  identify_thread();
+  const std::uint64_t end = start + round_to_pages(size);
+  if (end < start) return;
+  taken.taken = g_tracker.maps.remove(start, end, this_thread_owner(), taken.removed);
+  if (!taken.taken) count(g_counters.lost_maps);
+}
+
+void put_back(TakenRange& taken) {
+  if (!taken.taken || taken.removed.count == 0) return;
+  const InHook hook;
+  if (!g_tracker.maps.restore(taken.removed, this_thread_owner())) count(g_counters.lost_maps);
+}
+
+void forget(TakenRange& taken) {
+  if (!taken.taken || taken.removed.count == 0) return;
+  const InHook hook;
+  const bool done = g_tracker.maps.commit(taken.removed, this_thread_owner(),
+                                          [](const Mapping& mapping, std::uint64_t bytes, bool last) {
+                                            if (last) count(g_counters.samples_freed);
+                                            if (counts_as_live(mapping.kind))
+                                              count_freed(mapping.stack, whole(last, bytes));
+                                          });
+  if (!done) count(g_counters.lost_maps);
+}
+
+}  // namespace tracker
+}  // namespace memtrace

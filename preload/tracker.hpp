@@ -1,0 +1,120 @@
+// The only place where stages meet: what the hooks tell, and what becomes of it.
+//
+// Called by: hooks (allocated() and freed() are the hot path: a thread-local subtraction, a filter load),
+// start-up. Threads: any. Signals: cold paths interrupted by a handler that allocates pass the inner call
+// through. Before start() and after disarm() the hooks only forward (P7).
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "preload/capture_buffers.hpp"
+#include "preload/fork_guard.hpp"
+#include "preload/in_hook.hpp"
+#include "preload/live_maps.hpp"
+#include "preload/live_table.hpp"
+#include "preload/options.hpp"
+#include "preload/sampler.hpp"
+#include "preload/stack_store.hpp"
+#include "preload/sys/thread_id.hpp"
+#include "preload/thread_registry.hpp"
+#include "preload/unwind/unwinder.hpp"
+
+namespace memtrace {
+
+struct Tracker {
+  // Written by start() alone, before phase becomes kActive.
+  SampleSetting sampling;
+  std::uint32_t max_frames = 0;
+  bool fixed_seed = false;
+  bool follow_children = true;
+  bool record_maps = true;
+  Unwinder unwinder;
+  std::uintptr_t allocator_begin = 0;  // the module of the real malloc: what it maps is not the program's
+  std::uintptr_t allocator_end = 0;
+
+  enum class Phase : std::uint8_t { kBefore, kActive, kDisarmed };
+  std::atomic<Phase> phase{Phase::kBefore};
+  std::atomic<bool> paused{false};  // memtrace_stop(): nothing new is recorded, frees still are
+  std::atomic<bool> any_live_map{false};
+  bool check_every_free = false;  // mode all: the filter would say yes nearly always
+
+  PageArena arena;
+  Sampler sampler;
+  StackStore stacks;
+  LiveTable live;
+  LiveMaps maps;
+  ThreadRegistry threads;
+  CaptureBuffers buffers;
+  ForkGuard forks;
+  std::atomic<std::int64_t> session_start_ns{0};  // CLOCK_MONOTONIC; a forked child's is when it was noticed
+  sys::ThreadId thread_id;
+};
+
+extern constinit Tracker g_tracker;
+
+namespace tracker {
+
+// Seals the settings and begins to record. Called once, from the constructor, inside a hook guard.
+void start(const Options& options, std::uint64_t seed);
+// Stops for good; the host lives on (P5). Any thread.
+void disarm();
+[[nodiscard]] inline bool active() {
+  return g_tracker.phase.load(std::memory_order_relaxed) == Tracker::Phase::kActive;
+}
+
+// Sets up a forked child on its first cold path. False: touch nothing, another thread is at it.
+[[nodiscard]] bool adopt_fork();
+
+// The cold halves of what follows.
+[[gnu::cold, gnu::noinline]] void allocated_slowly(const void* block, std::size_t size, const Caller& caller);
+[[gnu::cold, gnu::noinline]] void freed_slowly(const void* block);
+
+// A block of `size` requested bytes was handed out. Hot.
+[[gnu::always_inline]] inline void allocated(const void* block, std::size_t size, const Caller& caller) {
+  if (block && Sampler::step(size)) [[unlikely]] {
+    allocated_slowly(block, size, caller);
+  }
+}
+
+[[nodiscard, gnu::always_inline]] inline bool may_be_live(const void* block) {
+  return g_tracker.check_every_free || g_tracker.live.may_contain(reinterpret_cast<std::uint64_t>(block));
+}
+
+// A block is about to be freed: before the real free (P2). Hot.
+[[gnu::always_inline]] inline void freed(const void* block) {
+  if (may_be_live(block)) [[unlikely]] {
+    freed_slowly(block);
+  }
+}
+
+// realloc: takes the record of `block` out before the real call. Failed: put it back.
+struct TakenRecord {
+  LiveRecord record;
+  bool taken = false;
+};
+[[gnu::cold, gnu::noinline]] void take_slowly(const void* block, TakenRecord& taken);
+[[gnu::always_inline]] inline void take(const void* block, TakenRecord& taken) {
+  if (may_be_live(block)) [[unlikely]] {
+    take_slowly(block, taken);
+  }
+}
+void put_back(const TakenRecord& taken);
+void forget(const TakenRecord& taken);  // the real call moved or freed the block
+
+// Mappings. All sizes in bytes, any alignment; caller decides whose they are.
+void mapped(void* address, std::size_t size, int protection, int flags, const Caller& caller);
+struct TakenRange {
+  LiveMaps::Removed removed;
+  bool taken = false;
+};
+void take_range(const void* address, std::size_t size, TakenRange& taken);
+void put_back(TakenRange& taken);
+void forget(TakenRange& taken);
+// After a successful mremap from a mapping of this kind.
+void remapped(void* address, std::size_t size, AllocKind kind, const Caller& caller);
+[[nodiscard]] bool mapping_kind(const void* address, AllocKind& kind);
+
+}  // namespace tracker
+}  // namespace memtrace

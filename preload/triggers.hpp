@@ -1,0 +1,27 @@
+// Decides when a snapshot is taken: the signal, exit, the API.
+//
+// The trigger signal is shared with programs that use it too: sigaction and signal are hooked for that one
+// signal. The program sees its own action installed; our handler stays in front and tells the two uses apart
+// by the sender. set_action and set_handler: any thread. The handler: async-signal-safe, at most 256 bytes of
+// stack, errno kept.
+#pragma once
+
+#include <signal.h>
+
+#include "preload/options.hpp"
+#include "preload/real.hpp"
+
+namespace memtrace::triggers {
+
+// At start. Installs the handler unless the signal is ignored (then that is respected) or options name none.
+void start(const Options& options);
+
+// What the hooks do for any signal: for ours, the program's view is kept here; others go to the real
+// function.
+int set_action(int number, const struct sigaction* action, struct sigaction* old);
+sighandler_t set_handler(int number, sighandler_t handler);
+
+// Exit of the process: takes the snapshot that MEMTRACE_AT_EXIT asks for.
+void at_exit();
+
+}  // namespace memtrace::triggers

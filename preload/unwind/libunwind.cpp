@@ -1,0 +1,45 @@
+// libunwind's unw_backtrace. Opened at run time and never linked: preloaded through DT_NEEDED it would take
+// over the C++ exceptions of hosts that load C++ later. It keeps two pipe fds, makes system calls and needs
+// 10 KiB of stack while it captures: the laws on those bind the compiled unwinder, not this one.
+#include <dlfcn.h>
+
+#include "preload/sys/old_symbols.hpp"
+#include "preload/unwind/unwinder.hpp"
+
+#include "preload/no_heap.hpp"
+
+namespace memtrace {
+namespace {
+
+using Backtrace = int (*)(void** frames, int room);
+constinit Backtrace g_backtrace = nullptr;
+
+// More than the shim's own frames between the hook and here.
+constexpr std::size_t kOwnFrames = 12;
+
+std::size_t capture_by_libunwind(const Caller& caller, ReturnAddress* frames, std::size_t room) {
+  // The buffer has room for our own frames, which come first and are cut.
+  const int got = g_backtrace(reinterpret_cast<void**>(frames), static_cast<int>(room));
+  const std::size_t count = got > 0 ? static_cast<std::size_t>(got) : 0;
+  for (std::size_t i = 0; i < count && i < kOwnFrames; ++i) {
+    if (frames[i] != caller.return_address) continue;
+    __builtin_memmove(frames, frames + i, (count - i) * sizeof(*frames));
+    return count - i;
+  }
+  return 0;
+}
+
+}  // namespace
+
+CaptureFunction open_libunwind() {
+  void* library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
+  if (!library) return nullptr;
+  void* symbol = dlsym(library, "unw_backtrace");
+  if (!symbol) return nullptr;
+  __builtin_memcpy(&g_backtrace, &symbol, sizeof symbol);
+  void* prime[4];
+  (void)g_backtrace(prime, 4);  // what it sets up on first use happens here, not inside somebody's malloc
+  return capture_by_libunwind;
+}
+
+}  // namespace memtrace
