@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <future>
 #include <string>
 #include <utility>
 #include <variant>
@@ -47,13 +48,16 @@ int run(const Options& options) {
       options.output.rfind("/dev/", 0) != 0) {
     return fail(exit_code::kUsage, options.output + ": exists already; -f overwrites it");
   }
-  std::vector<NamedSnapshot> snapshots;
+  std::vector<std::future<Result<Snapshot, FormatError>>> reading;
   for (const auto& file : options.files) {
-    auto snapshot = read_snapshot_file(file);
-    if (!snapshot) {
-      return fail(exit_code::kUsage, fmt::format("{}: {}", file, snapshot.error().why));
-    }
-    snapshots.push_back({file, std::move(snapshot).value()});
+    reading.push_back(std::async([&file] { return read_snapshot_file(file); }));
+  }
+  std::vector<NamedSnapshot> snapshots;
+  for (std::size_t i = 0; i < reading.size(); ++i) {
+    auto snapshot = reading[i].get();
+    if (!snapshot)
+      return fail(exit_code::kUsage, fmt::format("{}: {}", options.files[i], snapshot.error().why));
+    snapshots.push_back({options.files[i], std::move(snapshot).value()});
   }
   const auto symbolizer = make_elf_symbolizer({options.sysroot, options.debug_paths, options.debuginfod});
   const auto report = make_report(snapshots, options, *symbolizer, look_around(options));

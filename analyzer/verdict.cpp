@@ -144,7 +144,11 @@ Verdict judge(const Growth& growth, const Snapshot* old, const Snapshot& current
   const std::string sites =
       fmt::format("{} call site{} grew by {}{}", cohorts.site_count, cohorts.site_count == 1 ? "" : "s",
                   growth.comparison.sampling.estimated() ? "~" : "", size_text(grown));
-  if (!cohorts.dated || cohorts.born_samples < kFewSamples) {
+  if (!cohorts.dated) {
+    return {VerdictWord::kUnknown,
+            fmt::format("{}, but their birth times lie outside the time between the snapshots", sites)};
+  }
+  if (cohorts.born_samples < kFewSamples) {
     return {VerdictWord::kUnknown, fmt::format("{}, on {} samples: too few to tell a leak from a burst",
                                                sites, cohorts.born_samples)};
   }

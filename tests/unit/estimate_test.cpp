@@ -1,4 +1,5 @@
-// Would break: a biased estimate, an interval that covers too little (false alarms) or too much (missed leaks).
+// Would break: a biased estimate, an interval that covers too little (false alarms) or too much (missed
+// leaks).
 #include "analyzer/estimate.hpp"
 
 #include <cmath>
@@ -101,11 +102,10 @@ Coverage simulate(const Population& population) {
 }  // namespace
 
 TEST_CASE("sums are unbiased whatever the mix of sizes") {
-  const Population population = GENERATE(
-      Population{{16, 100, 1000, 20000}, 200},                  // mixed
-      Population{{60000, 65536, 70000}, 40},                    // around the interval
-      Population{{10 << 20, 300 << 10}, 3},                     // far above it
-      Population{{0, 0, 0, 1, 24}, 20000});                     // next to nothing
+  const Population population = GENERATE(Population{{16, 100, 1000, 20000}, 200},  // mixed
+                                         Population{{60000, 65536, 70000}, 40},    // around the interval
+                                         Population{{10 << 20, 300 << 10}, 3},     // far above it
+                                         Population{{0, 0, 0, 1, 24}, 20000});     // next to nothing
   const Coverage c = simulate(population);
   CAPTURE(c.bytes_bias, c.count_bias, c.bytes_error, c.count_error);
   // 4.5 standard errors: no seed of an unbiased estimator gets there.
@@ -126,9 +126,10 @@ TEST_CASE("intervals of equal small blocks cover 95 % from two expected samples 
 }
 
 TEST_CASE("intervals of mixed sizes cover at least 94 %") {
-  const Population population = GENERATE(Population{{16, 100, 1000, 20000}, 100}, Population{{60000, 65536, 70000}, 10},
-                                         Population{{512, 512, 512, 512, 300000}, 20}, Population{{32768}, 8},
-                                         Population{{10 << 20}, 3}, Population{{64, 4096}, 400});
+  const Population population =
+      GENERATE(Population{{16, 100, 1000, 20000}, 100}, Population{{60000, 65536, 70000}, 10},
+               Population{{512, 512, 512, 512, 300000}, 20}, Population{{32768}, 8},
+               Population{{10 << 20}, 3}, Population{{64, 4096}, 400});
   const Coverage c = simulate(population);
   CAPTURE(population.sizes.front(), c.bytes);
   CHECK(c.bytes >= 0.94);

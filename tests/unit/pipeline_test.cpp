@@ -1,0 +1,396 @@
+// Would break: what people read. The whole way from snapshots to a report, on made-up processes.
+#include "analyzer/pipeline.hpp"
+
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/fake_process.hpp"
+
+using namespace memtrace;
+using memtrace::test::FakeProcess;
+using memtrace::test::FakeSymbolizer;
+
+namespace {
+
+Result<Report, std::string> run(const FakeProcess& process, std::vector<Snapshot> snapshots,
+                                const Options& options) {
+  FakeSymbolizer symbols(process);
+  std::vector<NamedSnapshot> named;
+  for (std::size_t i = 0; i < snapshots.size(); ++i) {
+    named.push_back({i == 0 ? "a.snap" : "b.snap", std::move(snapshots[i])});
+  }
+  return make_report(named, options, symbols, {});
+}
+
+std::string text_of(const FakeProcess& process, std::vector<Snapshot> snapshots,
+                    const Options& options = {}) {
+  return run(process, std::move(snapshots), options).value().text;
+}
+
+nlohmann::json json_of(const FakeProcess& process, std::vector<Snapshot> snapshots, Options options = {}) {
+  options.format = OutputFormat::kJson;
+  return nlohmann::json::parse(text_of(process, std::move(snapshots), options));
+}
+
+const SourceFrame kNew{"operator new(unsigned long)", "", 0, false};
+const SourceFrame kAllocate{"std::__new_allocator<Entry>::allocate(unsigned long, void const*)",
+                            "/usr/include/c++/12/bits/new_allocator.h", 137, true};
+const SourceFrame kPut{"Cache::put(int)", "/src/cache.cc", 88, false};
+const SourceFrame kMain{"main", "/src/main.cc", 12, false};
+const SourceFrame kLog{"log_line(char const*)", "/src/log.cc", 7, false};
+
+// A steady leak of 100 blocks at cache.cc:88 over 100 s, and a log buffer that is given back.
+struct Leak {
+  FakeProcess process;
+  Snapshot then;
+  Snapshot now;
+
+  Leak() {
+    const auto put = process.stack_of(
+        {process.location({kNew}), process.location({kAllocate, kPut}), process.location({kMain})});
+    const auto log = process.stack({kLog, kMain});
+    for (int i = 0; i < 20; ++i) process.allocate(put, 1024, 5);
+    const auto line = process.allocate(log, 5000, 6);
+    process.header.rss_bytes = 10 << 20;
+    then = process.snapshot_at(10);
+    process.free(line);
+    for (int i = 0; i < 100; ++i) process.allocate(put, 1024, 10 + i);
+    process.header.rss_bytes = 11 << 20;
+    now = process.snapshot_at(110);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the default report names the line to open") {
+  Leak leak;
+  CHECK(text_of(leak.process, {leak.then, leak.now}) ==
+        R"(payments, pid 4242 on web-7; every allocation recorded
+  OLD  a.snap  2026-09-21T14:13:30Z  live 24.9 KiB in 21 blocks  RSS 10.0 MiB
+  NEW  b.snap  2026-09-21T14:15:10Z  live 120 KiB in 120 blocks  RSS 11.0 MiB
+  1 min 40 s apart: live +95.1 KiB, RSS +1.00 MiB
+
+Verdict: consistent with leak: 1 call site grew by 100 KiB; of what was born there in 1 min 40 s and still lives, 25 % is from the oldest quarter of that time and 25 % from the newest; 100 % of what was live there before still is
+
+#1  /src/cache.cc:88  Cache::put(int)
+    +100 KiB  +100 blocks  100.0 % of growth  samples: 100 born, 0 died, 120 live
+      operator new(unsigned long)  payments+0x1000
+      std::__new_allocator<Entry>::allocate(unsigned long, void const*)  /usr/include/c++/12/bits/new_allocator.h:137 (inlined)
+    > Cache::put(int)  /src/cache.cc:88
+      main  /src/main.cc:12
+
+#2  /src/log.cc:7  log_line(char const*)
+    -4.88 KiB  -1 block  samples: 0 born, 1 died, 0 live
+    > log_line(char const*)  /src/log.cc:7
+      main  /src/main.cc:12
+
+)");
+}
+
+TEST_CASE("one snapshot alone shows what is live") {
+  Leak leak;
+  CHECK(text_of(leak.process, {leak.then}) ==
+        R"(payments, pid 4242 on web-7; every allocation recorded
+  SNAP  a.snap  2026-09-21T14:13:30Z  live 24.9 KiB in 21 blocks  RSS 10.0 MiB
+
+What is live (one snapshot shows what is live, not what grows)
+
+#1  /src/cache.cc:88  Cache::put(int)
+    20.0 KiB  20 blocks  80.4 % of live  20 samples
+      operator new(unsigned long)  payments+0x1000
+      std::__new_allocator<Entry>::allocate(unsigned long, void const*)  /usr/include/c++/12/bits/new_allocator.h:137 (inlined)
+    > Cache::put(int)  /src/cache.cc:88
+      main  /src/main.cc:12
+
+#2  /src/log.cc:7  log_line(char const*)
+    4.88 KiB  1 block  19.6 % of live  1 sample
+    > log_line(char const*)  /src/log.cc:7
+      main  /src/main.cc:12
+
+)");
+}
+
+TEST_CASE("sampled figures carry marks and intervals, and doubt is marked") {
+  FakeProcess process;
+  process.header.mode = SamplingMode::kPoissonBytes;
+  process.header.interval_bytes = 512 * 1024;
+  const auto put = process.stack({kPut, kMain});
+  const Snapshot then = process.snapshot_at(10);
+  process.allocate(put, 1024, 20);
+  const std::string one = text_of(process, {then, process.snapshot_at(30)});
+  CHECK(one.find("#1  /src/cache.cc:88  Cache::put(int)\n    ~+513 KiB ? (95 %: ") != std::string::npos);
+  CHECK(one.find("may be chance") != std::string::npos);
+  for (int i = 0; i < 99; ++i) process.allocate(put, 1024, 20);
+  const std::string hundred = text_of(process, {then, process.snapshot_at(40)});
+  CHECK(hundred.find("~+50.0 MiB (95 %: ") != std::string::npos);
+  CHECK(hundred.find(" ? ") == std::string::npos);
+}
+
+TEST_CASE("JSON has the documented fields with raw integers") {
+  Leak leak;
+  const auto json = json_of(leak.process, {leak.then, leak.now});
+  CHECK(json["schema"] == "memtrace.diff/1");
+  CHECK(json["same_process"] == true);
+  CHECK(json["verdict"] == "leak");
+  CHECK(json["old"]["file"] == "a.snap");
+  CHECK(json["new"]["time"] == "2026-09-21T14:15:10Z");
+  CHECK(json["new"]["rss"] == 11 << 20);
+  CHECK(json["sampling"] == nlohmann::json({{"interval_bytes", 1}, {"estimated", false}}));
+  CHECK(json["totals"]["size"] == nlohmann::json({{"old", 25480}, {"new", 122880}, {"diff", 97400}}));
+  REQUIRE(json["sites"].size() == 2);
+  const auto& site = json["sites"][0];
+  CHECK(site["rank"] == 1);
+  CHECK(site["key"] == "/src/cache.cc:88");
+  CHECK(site["function"] == "Cache::put(int)");
+  CHECK(site["file"] == "/src/cache.cc");
+  CHECK(site["line"] == 88);
+  CHECK(site["module"] == "payments");
+  CHECK(site["build_id"] == "abcd");
+  CHECK(site["count"] == nlohmann::json({{"old", 20}, {"new", 120}, {"diff", 100}}));
+  CHECK(site["samples"] == nlohmann::json({{"old", 20}, {"new", 120}, {"born", 100}, {"died", 0}}));
+  CHECK(site["size_diff_ci95"] == nlohmann::json({102400, 102400}));
+  REQUIRE(site["stack"].size() == 4);
+  CHECK(site["stack"][0]["file"].is_null());
+  CHECK(site["stack"][0]["line"].is_null());
+  CHECK(site["stack"][1]["inline"] == true);
+  CHECK(site["stack"][2]["offset"] == "0x1001");
+  CHECK(site["stack"][2]["address"] == "0x555500000001");
+}
+
+TEST_CASE("JSON of one snapshot has an empty old side") {
+  Leak leak;
+  const auto json = json_of(leak.process, {leak.then});
+  CHECK(json["schema"] == "memtrace.live/1");
+  CHECK(json["old"]["live_bytes"] == 0);
+  CHECK(json["old"]["file"].is_null());
+  CHECK(json["sites"][0]["size"] == nlohmann::json({{"old", 0}, {"new", 20480}, {"diff", 20480}}));
+  CHECK(json["verdict"] == "unknown");
+}
+
+TEST_CASE("JSON stays valid with names that are not UTF-8") {
+  FakeProcess process;
+  process.header.exe = "/srv/\xff\xfe\"\n";
+  process.allocate(process.stack({{"f\xc3", "a\x80.cc", 1, false}}), 1);
+  CHECK(json_of(process, {process.snapshot_at(2)})["sites"].size() == 1);
+}
+
+TEST_CASE("names cannot drive the terminal") {
+  FakeProcess process;
+  process.header.exe = "/srv/\033[2Jx";
+  process.allocate(process.stack({{"f\033]0;x\007", "a\n.cc", 1, false}}), 1);
+  const std::string text = text_of(process, {process.snapshot_at(2)});
+  CHECK(text.find('\033') == std::string::npos);
+  CHECK(text.find("a?.cc:1") != std::string::npos);
+}
+
+TEST_CASE("grouping by symbol merges stacks, and passes wrappers over") {
+  FakeProcess process;
+  process.allocate(process.stack({kNew, kPut, kMain}), 10);
+  process.allocate(process.stack({kPut, kLog, kMain}), 20);
+  process.allocate(process.stack({{"Cache::put(int)", "/src/cache.cc", 90, false}, kMain}), 40);
+  const Snapshot now = process.snapshot_at(2);
+  Options options;
+  const auto keys = [&] {
+    std::vector<std::pair<std::string, int>> result;
+    const auto json = json_of(process, {now}, options);
+    for (const auto& site : json["sites"]) {
+      result.emplace_back(site["key"], site["size"]["new"].get<int>());
+    }
+    return result;
+  };
+  using Keys = std::vector<std::pair<std::string, int>>;
+  SECTION("traceback") {
+    CHECK(keys() == Keys{{"/src/cache.cc:90", 40}, {"/src/cache.cc:88", 20}, {"/src/cache.cc:88", 10}});
+  }
+  SECTION("lineno") {
+    options.group_by = GroupBy::kLineno;
+    CHECK(keys() == Keys{{"/src/cache.cc:90", 40}, {"/src/cache.cc:88", 30}});
+  }
+  SECTION("filename") {
+    options.group_by = GroupBy::kFilename;
+    CHECK(keys() == Keys{{"/src/cache.cc", 70}});
+  }
+  SECTION("function") {
+    options.group_by = GroupBy::kFunction;
+    CHECK(keys() == Keys{{"Cache::put(int)", 70}});
+  }
+  SECTION("module") {
+    options.group_by = GroupBy::kModule;
+    CHECK(keys() == Keys{{"/srv/payments", 70}});
+  }
+  SECTION("no wrappers passed over") {
+    options.group_by = GroupBy::kFunction;
+    options.skip_wrappers = false;
+    CHECK(keys() == Keys{{"Cache::put(int)", 60}, {"operator new(unsigned long)", 10}});
+  }
+  SECTION("cumulative") {
+    options.group_by = GroupBy::kFunction;
+    options.cumulative = true;
+    CHECK(keys() == Keys{{"Cache::put(int)", 70}, {"main", 70}, {"log_line(char const*)", 20}});
+  }
+  SECTION("focus") {
+    options.focus = {"log\\.cc:7$"};
+    CHECK(keys() == Keys{{"/src/cache.cc:88", 20}});
+  }
+  SECTION("ignore") {
+    options.ignore = {"operator new", "log_line"};
+    CHECK(keys() == Keys{{"/src/cache.cc:90", 40}});
+  }
+  SECTION("min") {
+    options.min_bytes = 20;
+    CHECK(keys().size() == 2);
+  }
+}
+
+TEST_CASE("recursion counts once in cumulative groups") {
+  FakeProcess process;
+  process.allocate(process.stack({kPut, kPut, kPut, kMain}), 10);
+  Options options;
+  options.group_by = GroupBy::kFunction;
+  options.cumulative = true;
+  const auto json = json_of(process, {process.snapshot_at(2)}, options);
+  for (const auto& site : json["sites"]) CHECK(site["size"]["new"] == 10);
+}
+
+TEST_CASE("threads are rows by their names") {
+  FakeProcess process;
+  process.header.threads = {{1, {100, "worker"}}, {2, {101, "worker"}}};
+  const auto put = process.stack({kPut, kMain});
+  process.allocate(put, 10, 1, AllocKind::kHeap, 1);
+  process.allocate(put, 20, 1, AllocKind::kHeap, 2);
+  process.allocate(put, 40, 1, AllocKind::kHeap, 9);
+  Options options;
+  options.group_by = GroupBy::kThread;
+  const auto json = json_of(process, {process.snapshot_at(2)}, options);
+  REQUIRE(json["sites"].size() == 3);
+  CHECK(json["sites"][0]["key"] == "thread #9");
+  CHECK(json["sites"][1]["key"] == "worker (tid 101)");
+  CHECK(json["sites"][2]["key"] == "worker (tid 100)");
+}
+
+TEST_CASE("a large shrink does not outrank a leak, but by abs and size") {
+  FakeProcess process;
+  const auto shrinks = process.stack({kLog, kMain});
+  const auto grows = process.stack({kPut, kMain});
+  const auto big = process.allocate(shrinks, 1 << 20);
+  process.allocate(shrinks, 5000);
+  const Snapshot then = process.snapshot_at(10);
+  process.free(big);
+  process.allocate(grows, 100, 11);
+  const Snapshot now = process.snapshot_at(20);
+  Options options;
+  const auto first = [&] {
+    return json_of(process, {then, now}, options)["sites"][0]["key"].get<std::string>();
+  };
+  CHECK(first() == "/src/cache.cc:88");
+  options.sort = SortKey::kCount;
+  CHECK(first() == "/src/cache.cc:88");
+  options.sort = SortKey::kLower;
+  CHECK(first() == "/src/cache.cc:88");
+  options.sort = SortKey::kAbs;
+  CHECK(first() == "/src/log.cc:7");
+  options.sort = SortKey::kSize;
+  CHECK(first() == "/src/log.cc:7");
+  options.growth_only = true;
+  CHECK(json_of(process, {then, now}, options)["sites"].size() == 1);
+}
+
+TEST_CASE("tracebacks are symbolized only where they are printed") {
+  FakeProcess process;
+  for (std::uint32_t i = 1; i <= 500; ++i) process.allocate(process.stack({{"f", "a.cc", i, false}}), i);
+  std::vector<NamedSnapshot> snapshots = {{"a.snap", process.snapshot_at(2)}};
+  FakeSymbolizer symbols(process);
+  REQUIRE(make_report(snapshots, {}, symbols, {}).ok());
+  CHECK(symbols.asked == 10);
+}
+
+TEST_CASE("pairs that need a word of warning get one") {
+  Leak leak;
+  const auto warning = [&](std::vector<Snapshot> snapshots) {
+    const auto warnings = run(leak.process, std::move(snapshots), {}).value().warnings;
+    return warnings.empty() ? "" : warnings.front();
+  };
+  CHECK(warning({leak.then, leak.now}) == "");
+  CHECK(warning({leak.now, leak.then}).find("newest first; OLD is b.snap, NEW is a.snap") !=
+        std::string::npos);
+  CHECK(warning({leak.now, leak.now}).find("same snapshot") != std::string::npos);
+  Snapshot other = leak.now;
+  other.session.bytes[0] = 99;
+  CHECK(warning({leak.then, other}).find("nothing cancels") != std::string::npos);
+  Snapshot sampled = leak.now;
+  sampled.mode = SamplingMode::kPoissonBytes;
+  sampled.interval_bytes = 4096;
+  CHECK(warning({leak.then, sampled}).find("different intervals") != std::string::npos);
+}
+
+TEST_CASE("swapped snapshots are compared in the order of time") {
+  Leak leak;
+  const auto json = json_of(leak.process, {leak.now, leak.then});
+  CHECK(json["old"]["file"] == "b.snap");
+  CHECK(json["totals"]["size"]["diff"] == 97400);
+}
+
+TEST_CASE("what the shim lost is said") {
+  Leak leak;
+  leak.now.self = {{"lost_table_full", 3}, {"lost_lock", 4}, {"failed_unwinds", 2}, {"truncated_stacks", 1}};
+  const std::string text = text_of(leak.process, {leak.then, leak.now});
+  CHECK(text.find("lost 7 events") != std::string::npos);
+  CHECK(text.find("1 stacks were cut at 64 frames") != std::string::npos);
+  CHECK(text.find("2 stacks could not be unwound") != std::string::npos);
+  CHECK(json_of(leak.process, {leak.then, leak.now})["self"] ==
+        nlohmann::json({{"lost", 7}, {"truncated_stacks", 1}, {"failed_unwinds", 2}}));
+}
+
+TEST_CASE("expressions that do not compile are named") {
+  Leak leak;
+  Options options;
+  options.focus = {"a("};
+  const auto result = run(leak.process, {leak.then}, options);
+  REQUIRE_FALSE(result.ok());
+  CHECK(result.error().find("--focus 'a(': ") == 0);
+}
+
+TEST_CASE("functions give way to the terminal's width, places never") {
+  FakeProcess process;
+  const std::string name =
+      "void shop::process<std::map<int, std::vector<int> > >(std::map<int, std::vector<int> >&)";
+  const std::string file = "/a/very/long/path/that/is/longer/than/the/terminal/is/wide/cart.cc";
+  process.allocate(process.stack({{name, file, 5, false}}), 10);
+  std::vector<NamedSnapshot> snapshots = {{"a.snap", process.snapshot_at(2)}};
+  FakeSymbolizer symbols(process);
+  const std::string text = make_report(snapshots, {}, symbols, {.color = false, .width = 60}).value().text;
+  CHECK(text.find(file + ":5") != std::string::npos);
+  CHECK(text.find(name) == std::string::npos);
+  CHECK(text.find("...") != std::string::npos);
+}
+
+TEST_CASE("colour never carries meaning alone") {
+  Leak leak;
+  std::vector<NamedSnapshot> snapshots = {{"a.snap", leak.then}, {"b.snap", leak.now}};
+  FakeSymbolizer symbols(leak.process);
+  const std::string colored = make_report(snapshots, {}, symbols, {.color = true}).value().text;
+  CHECK(colored.find("\033[") != std::string::npos);
+  CHECK(std::regex_replace(colored, std::regex("\033\\[[0-9;]*m"), "") ==
+        text_of(leak.process, {leak.then, leak.now}));
+}
+
+TEST_CASE("an empty snapshot is reported, not divided by") {
+  FakeProcess process;
+  const Snapshot empty = process.snapshot_at(1);
+  CHECK(text_of(process, {empty}).find("No call sites to show.") != std::string::npos);
+  CHECK(text_of(process, {empty, process.snapshot_at(2)}).find("No call site changed.") != std::string::npos);
+  CHECK(json_of(process, {empty})["sites"].empty());
+}
+
+TEST_CASE("a stack without frames is a row") {
+  FakeProcess process;
+  process.allocate(process.stack_of({}), 10);
+  const GroupBy by = GENERATE(GroupBy::kTraceback, GroupBy::kLineno, GroupBy::kThread);
+  for (const auto format : {OutputFormat::kText, OutputFormat::kTracemalloc, OutputFormat::kJson}) {
+    Options options;
+    options.group_by = by;
+    options.format = format;
+    CHECK_FALSE(text_of(process, {process.snapshot_at(2)}, options).empty());
+  }
+}

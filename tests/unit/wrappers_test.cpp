@@ -1,0 +1,61 @@
+// Would break: a report whose every row is new_allocator.h, or one that blames the caller of the culprit.
+#include "analyzer/wrappers.hpp"
+
+#include "tests/support/catch.hpp"
+
+using namespace memtrace;
+
+TEST_CASE("the qualified name is found among return types, templates and parameters") {
+  CHECK(qualified_name("main") == "main");
+  CHECK(qualified_name("Cache::put(std::string const&)") == "Cache::put");
+  CHECK(qualified_name("void std::vector<int, A<int> >::f<long>(int&&)") ==
+        "std::vector<int, A<int> >::f<long>");
+  CHECK(qualified_name("operator new(unsigned long)") == "operator new");
+  CHECK(qualified_name("Foo::operator()(int) const") == "Foo::operator()");
+  CHECK(qualified_name("std::ostream& operator<<(std::ostream&, X)") == "operator<<");
+  CHECK(qualified_name("(anonymous namespace)::leak(int)") == "(anonymous namespace)::leak");
+  CHECK(qualified_name("a::(anonymous namespace)::leak(int)") == "a::(anonymous namespace)::leak");
+  CHECK(qualified_name("<alloc::vec::Vec<T> as core::clone::Clone>::clone") ==
+        "<alloc::vec::Vec<T> as core::clone::Clone>::clone");
+  CHECK(qualified_name("") == "");
+}
+
+TEST_CASE("allocators and containers are wrappers") {
+  const auto function =
+      GENERATE(as<std::string>{}, "malloc", "__libc_malloc", "calloc", "posix_memalign", "xmalloc",
+               "g_malloc0", "g_strdup", "zmalloc", "CRYPTO_malloc", "PyMem_RawMalloc", "strdup",
+               "operator new(unsigned long)", "operator new[](unsigned long)",
+               "std::__cxx11::basic_string<char>::_M_create(unsigned long&, unsigned long)",
+               "void std::vector<X>::_M_realloc_insert<X const&>(int)",
+               "__gnu_cxx::new_allocator<X>::allocate(unsigned long, void const*)",
+               "std::_MakeUniq<X>::__single_object std::make_unique<X>()", "xrealloc.part.0", "__rust_alloc",
+               "alloc::raw_vec::RawVec<T,A>::grow_amortized");
+  CAPTURE(function);
+  CHECK(is_wrapper(function, "", "/srv/app"));
+}
+
+TEST_CASE("the program's own functions are none") {
+  const auto function =
+      GENERATE(as<std::string>{}, "main", "Cache::put(std::string const&)", "malloc_stats_print",
+               "f(std::vector<int>)", "core::Engine::start()", "alloc_buffers", "std_::f()",
+               "(anonymous namespace)::leak(int)", "main::{lambda()#1}::operator()() const");
+  CAPTURE(function);
+  CHECK_FALSE(is_wrapper(function, "/src/app.cc", "/srv/app"));
+}
+
+TEST_CASE("Rust's core is known by its files, so that a C++ namespace of that name is not") {
+  CHECK(is_wrapper("core::ops::function::FnOnce::call_once", "/rustc/1/library/core/src/ops/function.rs",
+                   "/srv/app"));
+  CHECK(is_wrapper("<alloc::vec::Vec<T> as core::clone::Clone>::clone",
+                   "/rustc/1/library/alloc/src/vec/mod.rs", "/a"));
+  CHECK_FALSE(is_wrapper("shop::cart::add", "/src/cart.rs", "/srv/app"));
+  CHECK_FALSE(is_wrapper("<shop::Cart as core::clone::Clone>::clone", "/src/cart.rs", "/srv/app"));
+}
+
+TEST_CASE("all of the C and C++ libraries and of allocators is passed over") {
+  CHECK(is_wrapper("", "", "/lib/x86_64-linux-gnu/libc.so.6"));
+  CHECK(is_wrapper("fopen64", "", "/lib/x86_64-linux-gnu/libc.so.6"));
+  CHECK(is_wrapper("", "", "/usr/lib/libjemalloc.so.2"));
+  CHECK_FALSE(is_wrapper("", "", "/usr/lib/libcurl.so.4"));
+  CHECK_FALSE(is_wrapper("", "", "/srv/libcache.so"));
+}
