@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <optional>
 
+#include "analyzer/symbols/demangle.hpp"
 #include "analyzer/symbols/dwarf_names.hpp"
 
 namespace memtrace {
@@ -40,6 +41,32 @@ bool may_hold_functions(int tag) {
 bool is_block(int tag) {
   return tag == DW_TAG_lexical_block || tag == DW_TAG_try_block || tag == DW_TAG_catch_block ||
          tag == DW_TAG_with_stmt;
+}
+
+bool names_scope(int tag) { return !is_block(tag) && tag != DW_TAG_inlined_subroutine; }
+
+struct ScopeName {
+  std::string text;
+  bool complete;  // scopes further out are already in it
+};
+
+ScopeName scope_name(Dwarf_Die die) {
+  switch (dwarf_tag(&die)) {
+    case DW_TAG_subprogram: {
+      FunctionName name = function_name(die);
+      if (!name.linkage.empty()) return {demangle(name.linkage), true};
+      return {name.plain.empty() ? "{function}" : std::move(name.plain), false};
+    }
+    case DW_TAG_namespace: {
+      std::string name = own_name(&die);
+      return {name.empty() ? "(anonymous namespace)" : std::move(name), false};
+    }
+    default: {
+      // g++ gives lambdas neither a name nor a linkage name.
+      std::string name = own_name(&die);
+      return {name.empty() ? "{unnamed}" : std::move(name), false};
+    }
+  }
 }
 
 bool has_code(Dwarf_Die* die) {
@@ -95,9 +122,13 @@ DwarfFunctions::DwarfFunctions(Dwarf_Die unit) {
     const int tag = dwarf_tag(&level.die);
     visit(&level.die, tag, level.scope);
     if (!may_hold_functions(tag) || levels.size() >= kMaxDepth) continue;
-    if (auto child = child_of(&level.die)) {
-      levels.push_back({*child, scope_inside(&level.die, tag, level.scope)});
+    auto child = child_of(&level.die);
+    if (!child) continue;
+    if (names_scope(tag)) {
+      scopes_.push_back({level.die, level.scope});
+      level.scope = scopes_.size() - 1;
     }
+    levels.push_back({*child, level.scope});
   }
   std::stable_sort(ranges_.begin(), ranges_.end(),
                    [](const Range& a, const Range& b) { return a.start < b.start; });
@@ -118,22 +149,18 @@ void DwarfFunctions::visit(Dwarf_Die* die, int tag, std::size_t scope) {
   }
 }
 
-std::size_t DwarfFunctions::scope_inside(Dwarf_Die* die, int tag, std::size_t scope) {
-  if (is_block(tag) || tag == DW_TAG_inlined_subroutine) return scope;
-  std::string name = own_name(die);
-  // Concrete instances and out-of-class definitions carry no name; what they hold is named by its
-  // declaration.
-  if (name.empty() && tag != DW_TAG_namespace) return scope;
-  if (name.empty()) name = "(anonymous namespace)";
-  if (scopes_[scope].size() + name.size() > kMaxScopeBytes) return scope;
-  scopes_.push_back(scopes_[scope].empty() ? name : scopes_[scope] + "::" + name);
-  return scopes_.size() - 1;
-}
-
-const std::string& DwarfFunctions::scope_of(Dwarf_Off function) const {
+std::string DwarfFunctions::scope_of(Dwarf_Off function) const {
   const auto found =
       std::lower_bound(scoped_.begin(), scoped_.end(), std::make_pair(function, std::size_t{0}));
-  return scopes_[found != scoped_.end() && found->first == function ? found->second : 0];
+  std::string text;
+  if (found == scoped_.end() || found->first != function) return text;
+  // A parent comes before its children, so this ends.
+  for (std::size_t i = found->second; i != 0 && text.size() < kMaxScopeBytes; i = scopes_[i].parent) {
+    const ScopeName name = scope_name(scopes_[i].die);
+    text = text.empty() ? name.text : name.text + "::" + text;
+    if (name.complete) break;
+  }
+  return text;
 }
 
 const DwarfFunctions::Range* DwarfFunctions::innermost_at(std::uint64_t vaddr) const {

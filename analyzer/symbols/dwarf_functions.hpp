@@ -22,7 +22,7 @@ class DwarfFunctions {
   [[nodiscard]] std::vector<Dwarf_Die> chain_at(std::uint64_t vaddr) const;
 
   // "outer::Class" for a function entry of this unit (by section offset); empty at file level.
-  [[nodiscard]] const std::string& scope_of(Dwarf_Off function) const;
+  [[nodiscard]] std::string scope_of(Dwarf_Off function) const;
 
  private:
   struct Range {
@@ -30,12 +30,15 @@ class DwarfFunctions {
     std::uint64_t end;
     Dwarf_Die function;
   };
+  struct Scope {
+    Dwarf_Die die;
+    std::size_t parent;  // index into scopes_
+  };
   void visit(Dwarf_Die* die, int tag, std::size_t scope);
-  [[nodiscard]] std::size_t scope_inside(Dwarf_Die* die, int tag, std::size_t scope);
   [[nodiscard]] const Range* innermost_at(std::uint64_t vaddr) const;
 
   std::vector<Range> ranges_;                              // by start
-  std::vector<std::string> scopes_{std::string()};         // [0]: file level
+  std::vector<Scope> scopes_{Scope{}};                     // [0]: file level
   std::vector<std::pair<Dwarf_Off, std::size_t>> scoped_;  // function offset, index into scopes_; by offset
 };
 

@@ -157,7 +157,7 @@ std::string DwarfLines::display_name(const Dwarf_Die& function, bool& plain_name
   Dwarf_Die unit;
   if (declaration.addr == nullptr || dwarf_diecu(&declaration, &unit, nullptr, nullptr) == nullptr)
     return name.plain;
-  const std::string& scope = functions_of(unit).scope_of(dwarf_dieoffset(&declaration));
+  const std::string scope = functions_of(unit).scope_of(dwarf_dieoffset(&declaration));
   return scope.empty() ? name.plain : scope + "::" + name.plain;
 }
 
