@@ -24,7 +24,7 @@ namespace {
 // rbp as the program left it: this file is compiled with rbp fixed, so nothing here has touched it.
 [[gnu::always_inline]] inline const void* frame_pointer() {
   const void* rbp;
-  asm volatile("mov %%rbp, %0" : "=r"(rbp));
+  asm("mov %%rbp, %0" : "=r"(rbp));
   return rbp;
 }
 
@@ -67,25 +67,42 @@ void* MEMTRACE_EXPORT(calloc)(std::size_t count, std::size_t size) {
   return block;
 }
 
-static void* resize(void* old, std::size_t size, void* (*call)(void*, std::size_t, std::size_t),
-                    std::size_t a, std::size_t b, const Caller& caller) {
-  if (real::is_bootstrap(old)) [[unlikely]] {
+// realloc and reallocarray, whose real functions differ in their arguments only.
+using Resize = void* (*)(void* old, std::size_t a, std::size_t b);
+
+[[gnu::cold, gnu::noinline]] static void* resize_slowly(void* old, std::size_t size, Resize call,
+                                                        std::size_t a, std::size_t b, Caller caller) {
+  if (real::is_bootstrap(old)) {
     void* block = call(nullptr, a, b);
     const std::size_t had = real::bootstrap_size(old);
     if (block) __builtin_memcpy(block, old, had < size ? had : size);
     return block;
   }
   tracker::TakenRecord taken;
-  if (old) tracker::take(old, taken);
+  tracker::take(old, taken);
   void* block;
   {
     const NestedCalls nested;
     block = call(old, a, b);
   }
-  if (block || (old && size == 0)) {  // realloc(p, 0) frees in glibc and says so with a null pointer
+  if (block || size == 0) {  // realloc(p, 0) frees in glibc and says so with a null pointer
     tracker::forget(taken);
   } else {
     tracker::put_back(taken);
+  }
+  tracker::allocated(block, size, caller);
+  return block;
+}
+
+[[gnu::always_inline]] static inline void* resize(void* old, std::size_t size, Resize call, std::size_t a,
+                                                  std::size_t b, Caller caller) {
+  if (old && (tracker::may_be_live(old) || real::is_bootstrap(old))) [[unlikely]] {
+    return resize_slowly(old, size, call, a, b, caller);
+  }
+  void* block;
+  {
+    const NestedCalls nested;
+    block = call(old, a, b);
   }
   tracker::allocated(block, size, caller);
   return block;
@@ -163,7 +180,7 @@ std::size_t MEMTRACE_EXPORT(malloc_usable_size)(void* block) {
 }
 
 static void* map(void* (*call)(void*, std::size_t, int, int, int, long), void* address, std::size_t size,
-                 int protection, int flags, int fd, long offset, const Caller& caller) {
+                 int protection, int flags, int fd, long offset, Caller caller) {
   tracker::TakenRange taken;
   if (flags & MAP_FIXED) tracker::take_range(address, size, taken);  // what lies there is unmapped
   void* result = call(address, size, protection, flags, fd, offset);

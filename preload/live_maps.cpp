@@ -44,6 +44,8 @@ void LiveMaps::insert_fragment(std::uint32_t at, const Fragment& fragment) {
 
 void LiveMaps::release(std::uint32_t mapping) {
   mappings_[mapping] = Mapping{};
+  mappings_[mapping].address = first_free_;
+  first_free_ = mapping;
   ++free_slots_;
 }
 
@@ -53,15 +55,12 @@ bool LiveMaps::insert(const Mapping& mapping, LockOwner owner) {
   if (!reserve(fragments_, fragment_count_, fragment_capacity_, fragment_count_ + 1)) return false;
   std::uint32_t slot = mapping_count_;
   if (free_slots_ > 0) {
-    for (slot = 0; mappings_[slot].fragments != 0; ++slot) {
-    }
-  } else if (!reserve(mappings_, mapping_count_, mapping_capacity_, mapping_count_ + 1)) {
-    return false;
-  }
-  if (slot == mapping_count_) {
-    ++mapping_count_;
-  } else {
+    slot = first_free_;
+    first_free_ = static_cast<std::uint32_t>(mappings_[slot].address);
     --free_slots_;
+  } else {
+    if (!reserve(mappings_, mapping_count_, mapping_capacity_, mapping_count_ + 1)) return false;
+    ++mapping_count_;
   }
   mappings_[slot] = mapping;
   mappings_[slot].fragments = 1;

@@ -27,7 +27,7 @@ struct Mapping {
   std::int64_t birth_ns = 0;
   StackId stack{};
   std::uint32_t thread = 0;
-  std::uint32_t fragments = 0;  // in the table or in a Removed; 0: free slot
+  std::uint32_t fragments = 0;  // in the table or in a Removed; 0: free slot, `address` is the next free one
   AllocKind kind{};
 };
 
@@ -103,6 +103,7 @@ class LiveMaps {
   std::uint32_t mapping_count_ = 0;  // slots ever used
   std::uint32_t mapping_capacity_ = 0;
   std::uint32_t free_slots_ = 0;  // among them
+  std::uint32_t first_free_ = 0;  // valid when there are any
 };
 
 }  // namespace memtrace

@@ -202,6 +202,7 @@ void read_all(const char* const* environment, Options& options, bool complain) {
     if (equals == entry.size()) continue;
     const std::string_view name(entry.data(), equals);
     const std::string_view value = without_first(entry, equals + 1);
+    if (value.empty()) continue;  // as good as unset
     if (name == "MEMTRACE") {
       if (!parse_enabled(value, options.enabled) && complain) complain_value(name, value, "0, 1 or force");
     } else if (starts_with(name, "MEMTRACE_")) {

@@ -20,16 +20,14 @@ namespace {
 struct alignas(16) BootstrapHeader {
   std::size_t size;
 };
-constexpr std::size_t kBootstrapBytes = 64 * 1024;
-alignas(16) constinit char g_bootstrap[kBootstrapBytes];
 constinit std::atomic<std::size_t> g_bootstrap_used{0};
 
 void* bootstrap_take(std::size_t size) {
-  if (size > kBootstrapBytes) return nullptr;
+  if (size > real::kBootstrapBytes) return nullptr;
   const std::size_t whole = sizeof(BootstrapHeader) + ((size + 15) & ~std::size_t{15});
   const std::size_t at = g_bootstrap_used.fetch_add(whole, std::memory_order_relaxed);
-  if (at + whole > kBootstrapBytes) return nullptr;  // dlsym copes with a failing malloc
-  auto* header = reinterpret_cast<BootstrapHeader*>(g_bootstrap + at);
+  if (at + whole > real::kBootstrapBytes) return nullptr;  // dlsym copes with a failing malloc
+  auto* header = reinterpret_cast<BootstrapHeader*>(real::g_bootstrap + at);
   header->size = size;
   return header + 1;
 }
@@ -155,6 +153,9 @@ constinit RealFunctions g_real = {
 };
 
 namespace real {
+
+alignas(16) constinit char g_bootstrap[kBootstrapBytes];
+
 namespace {
 
 constinit std::atomic<std::uint32_t> g_resolvers{0};
@@ -202,11 +203,6 @@ void seal() {
 }
 
 std::uintptr_t allocator_code() { return reinterpret_cast<std::uintptr_t>(g_real.malloc); }
-
-bool is_bootstrap(const void* block) {
-  return reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(g_bootstrap) <
-         kBootstrapBytes;
-}
 
 std::size_t bootstrap_size(const void* block) {
   return (static_cast<const BootstrapHeader*>(block) - 1)->size;

@@ -38,8 +38,13 @@ void seal();
 [[nodiscard]] std::uintptr_t allocator_code();
 
 // Blocks handed out while dlsym was at work. They may come back to free, realloc or malloc_usable_size at any
-// time.
-[[nodiscard]] bool is_bootstrap(const void* block);
+// time: free asks for every block (hot), so the range is known here.
+inline constexpr std::size_t kBootstrapBytes = 64 * 1024;
+extern constinit char g_bootstrap[kBootstrapBytes] [[gnu::visibility("hidden")]];
+[[nodiscard, gnu::always_inline]] inline bool is_bootstrap(const void* block) {
+  return reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(g_bootstrap) <
+         kBootstrapBytes;
+}
 [[nodiscard]] std::size_t bootstrap_size(const void* block);
 
 }  // namespace real

@@ -29,7 +29,7 @@ void identify_thread() {
   g_tracker.threads.set_tid(thread.serial, g_tracker.thread_id.current());
 }
 
-StackId capture(const InHook&, const Caller& caller) {
+StackId capture(const InHook&, Caller caller) {
   CaptureBuffers::Buffer* buffer = g_tracker.buffers.borrow(t_state.serial);
   if (!buffer) {
     count(g_counters.lost_capture_buffer);
@@ -93,7 +93,7 @@ void insert(const LiveRecord& record) {
   }
 }
 
-void record_sample(const InHook& hook, const void* block, std::size_t size, const Caller& caller) {
+void record_sample(const InHook& hook, const void* block, std::size_t size, Caller caller) {
   LiveRecord record;
   record.stack = capture(hook, caller);
   if (record.stack == StackId::kNone) return;
@@ -175,7 +175,7 @@ bool adopt_fork() {
   return true;
 }
 
-void allocated_slowly(const void* block, std::size_t size, const Caller& caller) {
+void allocated_slowly(const void* block, std::size_t size, Caller caller) {
   const InHook hook;
   if (!hook.entered()) {
     t_state.countdown +=
@@ -212,7 +212,7 @@ void freed_slowly(const void* block) {
   if (erase(block, erased)) count_freed(erased);
 }
 
-void take_slowly(const void* block, TakenRecord& taken) {
+void take(const void* block, TakenRecord& taken) {
   if (!ready_to_erase()) return;
   const InHook hook;
   taken.taken = erase(block, taken.record);
@@ -242,7 +242,7 @@ AllocKind kind_of(int protection, int flags) {
   return protection == PROT_NONE ? AllocKind::kReserved : AllocKind::kMmap;
 }
 
-void record_mapping(void* address, std::size_t size, AllocKind kind, const Caller& caller) {
+void record_mapping(void* address, std::size_t size, AllocKind kind, Caller caller) {
   const InHook hook;
   if (!hook.entered() || g_tracker.paused.load(std::memory_order_relaxed)) return;
   const int saved_errno = errno;
@@ -268,14 +268,14 @@ void record_mapping(void* address, std::size_t size, AllocKind kind, const Calle
 
 }  // namespace
 
-void mapped(void* address, std::size_t size, int protection, int flags, const Caller& caller) {
+void mapped(void* address, std::size_t size, int protection, int flags, Caller caller) {
   if (!wants_maps()) return;
   const std::uint64_t from = value(caller.return_address);
   if (from >= g_tracker.allocator_begin && from < g_tracker.allocator_end) return;
   record_mapping(address, size, kind_of(protection, flags), caller);
 }
 
-void remapped(void* address, std::size_t size, AllocKind kind, const Caller& caller) {
+void remapped(void* address, std::size_t size, AllocKind kind, Caller caller) {
   if (wants_maps()) record_mapping(address, size, kind, caller);
 }
 

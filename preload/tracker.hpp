@@ -68,11 +68,11 @@ void disarm();
 [[nodiscard]] bool adopt_fork();
 
 // The cold halves of what follows.
-[[gnu::cold, gnu::noinline]] void allocated_slowly(const void* block, std::size_t size, const Caller& caller);
+[[gnu::cold, gnu::noinline]] void allocated_slowly(const void* block, std::size_t size, Caller caller);
 [[gnu::cold, gnu::noinline]] void freed_slowly(const void* block);
 
 // A block of `size` requested bytes was handed out. Hot.
-[[gnu::always_inline]] inline void allocated(const void* block, std::size_t size, const Caller& caller) {
+[[gnu::always_inline]] inline void allocated(const void* block, std::size_t size, Caller caller) {
   if (block && Sampler::step(size)) [[unlikely]] {
     allocated_slowly(block, size, caller);
   }
@@ -89,22 +89,17 @@ void disarm();
   }
 }
 
-// realloc: takes the record of `block` out before the real call. Failed: put it back.
+// realloc of a block that may be live: takes its record out before the real call. Failed: put it back.
 struct TakenRecord {
   LiveRecord record;
   bool taken = false;
 };
-[[gnu::cold, gnu::noinline]] void take_slowly(const void* block, TakenRecord& taken);
-[[gnu::always_inline]] inline void take(const void* block, TakenRecord& taken) {
-  if (may_be_live(block)) [[unlikely]] {
-    take_slowly(block, taken);
-  }
-}
+void take(const void* block, TakenRecord& taken);
 void put_back(const TakenRecord& taken);
 void forget(const TakenRecord& taken);  // the real call moved or freed the block
 
 // Mappings. All sizes in bytes, any alignment; caller decides whose they are.
-void mapped(void* address, std::size_t size, int protection, int flags, const Caller& caller);
+void mapped(void* address, std::size_t size, int protection, int flags, Caller caller);
 struct TakenRange {
   LiveMaps::Removed removed;
   bool taken = false;
@@ -113,7 +108,7 @@ void take_range(const void* address, std::size_t size, TakenRange& taken);
 void put_back(TakenRange& taken);
 void forget(TakenRange& taken);
 // After a successful mremap from a mapping of this kind.
-void remapped(void* address, std::size_t size, AllocKind kind, const Caller& caller);
+void remapped(void* address, std::size_t size, AllocKind kind, Caller caller);
 [[nodiscard]] bool mapping_kind(const void* address, AllocKind& kind);
 
 }  // namespace tracker

@@ -17,7 +17,7 @@ bool readable(std::uintptr_t page) {
 
 }  // namespace
 
-std::size_t capture_by_frame_pointer(const Caller& caller, ReturnAddress* frames, std::size_t room) {
+std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::size_t room) {
   constexpr std::uintptr_t kPageMask = ~std::uintptr_t{kPageBytes - 1};
   constexpr std::uintptr_t kMaxStep = std::uintptr_t{1} << 24;
   if (room == 0) return 0;

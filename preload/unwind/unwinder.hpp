@@ -20,7 +20,7 @@ struct Caller {
 
 // Writes up to `room` return addresses, innermost first, the first being caller.return_address. Returns how
 // many.
-using CaptureFunction = std::size_t (*)(const Caller& caller, ReturnAddress* frames, std::size_t room);
+using CaptureFunction = std::size_t (*)(Caller caller, ReturnAddress* frames, std::size_t room);
 
 enum class UnwindChoice : std::uint8_t { kAuto, kLibunwind, kFramePointer };
 
@@ -35,7 +35,7 @@ struct Unwinder {
 
 // The strategies. open_libunwind returns nullptr where libunwind.so.8 cannot be opened.
 [[nodiscard]] CaptureFunction open_libunwind();
-[[nodiscard]] std::size_t capture_by_frame_pointer(const Caller& caller, ReturnAddress* frames,
+[[nodiscard]] std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames,
                                                    std::size_t room);
 
 }  // namespace memtrace
