@@ -1,10 +1,12 @@
 #include "tests/support/snapshot_builder.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <memory>
 #include <stdexcept>
+#include <tuple>
 
 namespace memtrace::test {
 namespace {
@@ -118,6 +120,13 @@ std::vector<std::byte> write_snapshot(const Snapshot& snapshot) {
     throw std::runtime_error(std::string("writing a snapshot: ") + std::strerror(error));
   }
   return std::move(memory.bytes);
+}
+
+Snapshot with_sorted_records(Snapshot snapshot) {
+  std::ranges::sort(snapshot.records, {}, [](const Record& r) {
+    return std::tuple(r.thread, r.sample_number, r.address, r.size_bytes, r.birth_ns, r.stack);
+  });
+  return snapshot;
 }
 
 SnapshotBuilder::SnapshotBuilder() {

@@ -32,6 +32,9 @@ struct MemorySink {
 // The same through a sink of the caller's; returns what SnapshotWriter::finish() returned.
 [[nodiscard]] int write_snapshot(const Snapshot& snapshot, const ByteSink& sink);
 
+// The writer orders records by address: both sides of a comparison go through here.
+[[nodiscard]] Snapshot with_sorted_records(Snapshot snapshot);
+
 class SnapshotBuilder {
  public:
   // A plausible process, signal and clock; every allocation recorded.
