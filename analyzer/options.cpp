@@ -69,8 +69,9 @@ void declare(CLI::App& app, Options& o) {
       ->group(which);
   app.add_flag("--cumulative", o.cumulative, "Every frame of a stack gets its weight, once per stack")
       ->group(which);
-  app.add_flag("!--no-skip-wrappers", o.skip_wrappers,
-               "Name call sites after malloc, operator new and library containers too")
+  app.add_flag_callback(
+         "--no-skip-wrappers", [&o] { o.skip_wrappers = false; },
+         "Name call sites after malloc, operator new and library containers too")
       ->group(which);
   app.add_option("--focus", o.focus, "Only stacks with a frame that matches (POSIX extended)")
       ->type_name("RE")
@@ -88,14 +89,20 @@ void declare(CLI::App& app, Options& o) {
   app.add_flag("--growth-only", o.growth_only, "Drop rows that did not grow")->group(which);
 
   const char* shape = "Output";
-  app.add_option("-n,--top", o.top, "Rows; 0: all [10]")->type_name("N")->group(shape);
+  const auto not_negative = CLI::Validator(CLI::NonNegativeNumber).description("");
+  app.add_option("-n,--top", o.top, "Rows; 0: all [10]")->check(not_negative)->type_name("N")->group(shape);
   add_choice(app, "-s,--sort", o.sort, kSortKeys, "Order", "growth, count, size, abs, lower")->group(shape);
-  app.add_option("--frames", o.frames, "Stack lines under a row; 0: all [12]")->type_name("N")->group(shape);
+  app.add_option("--frames", o.frames, "Stack lines under a row; 0: all [12]")
+      ->check(not_negative)
+      ->type_name("N")
+      ->group(shape);
   add_choice(app, "-F,--format", o.format, kFormats, "Form", "text, tracemalloc, json")->group(shape);
   app.add_option("-o,--output", o.output, "Write there instead of stdout")->type_name("FILE")->group(shape);
   app.add_flag("-f,--force", o.overwrite, "Let -o overwrite")->group(shape);
   add_choice(app, "--color", o.color, kColors, "Colour", "auto, always, never")->group(shape);
-  app.add_flag("--no-progress{false},!--progress", o.progress, "No progress bar")->group(shape);
+  app.add_flag_callback(
+         "--no-progress", [&o] { o.progress = false; }, "No progress bar")
+      ->group(shape);
   app.add_flag("-q,--quiet", o.quiet, "Rows alone: no head, foot, warnings, progress")->group(shape);
   app.add_flag("-v,--verbose", o.verbose, "All library frames, all notes about symbols")->group(shape);
 
@@ -105,7 +112,9 @@ void declare(CLI::App& app, Options& o) {
       ->type_name("DIR")
       ->allow_extra_args(false)
       ->group(symbols);
-  app.add_flag("!--no-debuginfod", o.debuginfod, "Never ask debuginfod servers")->group(symbols);
+  app.add_flag_callback(
+         "--no-debuginfod", [&o] { o.debuginfod = false; }, "Never ask debuginfod servers")
+      ->group(symbols);
 }
 
 // What no single option can tell.
