@@ -9,13 +9,20 @@
 namespace memtrace {
 namespace {
 
-bool copy_from(std::uint64_t address, void* out, std::size_t size) {
+using Copy = bool (*)(std::uint64_t address, void* out, std::size_t size);
+
+bool copy_present(std::uint64_t address, void* out, std::size_t size) {
+  __builtin_memcpy(out, reinterpret_cast<const void*>(address), size);
+  return true;
+}
+
+bool copy_if_mapped(std::uint64_t address, void* out, std::size_t size) {
   const iovec local{out, size};
   const iovec remote{reinterpret_cast<void*>(address), size};
   return sys::call(SYS_process_vm_readv, sys::pid(), &local, 1, &remote, 1, 0) == static_cast<long>(size);
 }
 
-bool find_note(std::uint64_t at, std::uint64_t size, BuildId& id) {
+bool find_note(Copy copy_from, std::uint64_t at, std::uint64_t size, BuildId& id) {
   for (int notes = 0; notes < 16 && size >= sizeof(Elf64_Nhdr); ++notes) {
     Elf64_Nhdr note;
     if (!copy_from(at, &note, sizeof note)) return false;
@@ -39,7 +46,8 @@ bool find_note(std::uint64_t at, std::uint64_t size, BuildId& id) {
 
 }  // namespace
 
-BuildId read_build_id(std::uint64_t header) {
+BuildId read_build_id(std::uint64_t header, Presence presence) {
+  const Copy copy_from = presence == Presence::kLoaded ? copy_present : copy_if_mapped;
   BuildId id;
   Elf64_Ehdr elf;
   if (!copy_from(header, &elf, sizeof elf) || __builtin_memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 ||
@@ -57,7 +65,8 @@ BuildId read_build_id(std::uint64_t header) {
         bias = header - (segment.p_vaddr & ~std::uint64_t{kPageBytes - 1});
         break;
       }
-      if (segment.p_type == PT_NOTE && find_note(bias + segment.p_vaddr, segment.p_memsz, id)) return id;
+      if (segment.p_type == PT_NOTE && find_note(copy_from, bias + segment.p_vaddr, segment.p_memsz, id))
+        return id;
     }
   }
   return BuildId{};

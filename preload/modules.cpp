@@ -80,36 +80,85 @@ bool Modules::reserve_text(std::size_t bytes) {
   return true;
 }
 
-void Modules::add(const MapsLine& line, std::uint64_t header, std::string_view executable_path) {
-  for (std::uint32_t i = 0; i < count_; ++i) {
-    LoadedModule& known = modules_[i];
-    if (known.start != line.start || known.end != line.end || known.file_offset != line.offset) continue;
-    if (path(known) != line.path) continue;
-    // The same file may have been replaced on disk and loaded again at the same place.
-    if (!known.loaded && header && read_build_id(header) != known.build_id) continue;
-    known.loaded = true;
-    return;
-  }
+LoadedModule* Modules::append(const MapsLine& line) {
   if (!reserve_module() || !reserve_text(line.path.size())) {
     count(g_counters.lost_modules);
-    return;
+    return nullptr;
   }
-  LoadedModule& module = modules_[count_];
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    places_reused_ = places_reused_ || (modules_[i].start < line.end && line.start < modules_[i].end);
+  }
+  LoadedModule& module = modules_[count_++];
   module = LoadedModule{};
   module.start = line.start;
   module.end = line.end;
   module.file_offset = line.offset;
   module.path_at = text_used_;
   module.path_size = static_cast<std::uint32_t>(line.path.size());
-  module.loaded = true;
-  module.executable_of_process = line.path == executable_path;
-  if (header) module.build_id = read_build_id(header);
   __builtin_memcpy(text_ + text_used_, line.path.data(), line.path.size());
   text_used_ += module.path_size;
-  ++count_;
+  return &module;
 }
 
-void Modules::refresh(std::string_view executable_path, char* scratch) {
+void Modules::add_loaded(const MapsLine& line, std::uint64_t header, const ObjectNotes& notes,
+                         std::uint32_t stacks) {
+  bool in_place_of_another = false;
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    LoadedModule& known = modules_[i];
+    if (known.start >= line.end || line.start >= known.end) continue;
+    const bool same = known.start == line.start && known.end == line.end &&
+                      known.file_offset == line.offset && path(known) == line.path;
+    // The same path may be another file by now: loaded again at the same place, it is the same only by its
+    // build-id.
+    if (same && (known.loaded || !header || read_build_id(header, Presence::kUncertain) == known.build_id)) {
+      known.loaded = true;
+      return;
+    }
+    in_place_of_another = true;
+  }
+  LoadedModule* module = append(line);
+  if (!module) return;
+  module->loaded = true;
+  if (header) module->build_id = read_build_id(header, Presence::kUncertain);
+  if (!in_place_of_another) return;
+  module->first_stack = stacks + 1;
+  for (std::uint32_t i = 0; i < notes.size(); ++i) {
+    const ObjectNote* note = notes[i];
+    if (note && note->map_start == header && note->build_id == module->build_id) {
+      module->first_stack = note->first_stack;
+    }
+  }
+}
+
+// A noted object that is in no list: unloaded before a snapshot saw it.
+void Modules::add_gone(const ObjectNote& note) {
+  if (note.code_start == note.code_end || note.path[0] == '\0') return;
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    if (modules_[i].start == note.code_start && modules_[i].build_id == note.build_id) return;
+  }
+  MapsLine line;
+  line.start = note.code_start;
+  line.end = note.code_end;
+  line.offset = note.code_offset;
+  line.path = note.path;
+  LoadedModule* module = append(line);
+  if (!module) return;
+  module->build_id = note.build_id;
+  module->first_stack = note.first_stack;
+}
+
+void Modules::refresh(std::string_view executable_path, const ObjectNotes& notes, std::uint32_t stacks,
+                      char* scratch) {
+  read_maps(notes, stacks, scratch);
+  for (std::uint32_t i = 0; i < notes.size(); ++i) {
+    if (const ObjectNote* note = notes[i]) add_gone(*note);
+  }
+  for (std::uint32_t i = count_; i-- > 0;) {
+    if (path(modules_[i]) == executable_path) executable_ = i;
+  }
+}
+
+void Modules::read_maps(const ObjectNotes& notes, std::uint32_t stacks, char* scratch) {
   const long fd = sys::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
   for (std::uint32_t i = 0; i < count_; ++i) modules_[i].loaded = false;
@@ -140,7 +189,7 @@ void Modules::refresh(std::string_view executable_path, char* scratch) {
       }
       if (!line.executable) continue;
       const bool same = line.path == std::string_view(header_path, header_path_size);
-      add(line, same ? header : 0, executable_path);
+      add_loaded(line, same ? header : 0, notes, stacks);
     }
     if (begin == 0 && have == kScratchBytes) begin = have;  // a line longer than the buffer: given up
     have -= begin;
@@ -149,15 +198,15 @@ void Modules::refresh(std::string_view executable_path, char* scratch) {
   sys::close(static_cast<int>(fd));
 }
 
-std::uint32_t Modules::find(std::uint64_t address) const {
-  std::uint32_t gone = count_;
-  for (std::uint32_t i = count_; i-- > 0;) {
+std::uint32_t Modules::find(std::uint64_t address, StackId stack) const {
+  const auto at = static_cast<std::uint32_t>(stack);
+  std::uint32_t best = count_;
+  for (std::uint32_t i = 0; i < count_; ++i) {
     const LoadedModule& module = modules_[i];
-    if (address < module.start || address >= module.end) continue;
-    if (module.loaded) return i;
-    if (gone == count_) gone = i;
+    if (address < module.start || address >= module.end || module.first_stack > at) continue;
+    if (best == count_ || module.first_stack >= modules_[best].first_stack) best = i;
   }
-  return gone;
+  return best;
 }
 
 }  // namespace memtrace

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "format/types.hpp"
+#include "preload/object_notes.hpp"
 #include "preload/sys/page_arena.hpp"
 
 namespace memtrace {
@@ -23,17 +24,19 @@ struct LoadedModule {
   std::uint32_t path_at = 0;  // in the list's text
   std::uint32_t path_size = 0;
   BuildId build_id{};
-  bool loaded = false;  // at the last refresh
-  bool executable_of_process = false;
+  std::uint32_t first_stack = 0;  // stacks before this one know nothing of it
+  bool loaded = false;            // at the last refresh
 };
 
 class Modules {
  public:
   void start(PageArena& arena) { arena_ = &arena; }
 
-  // Reads the list anew. `scratch` is working space of at least kScratchBytes.
+  // Reads the list anew and adds what was noted and is gone. `stacks`: how many there are; a segment that
+  // takes the place of another counts for later ones. `scratch`: working space of at least kScratchBytes.
   static constexpr std::size_t kScratchBytes = 16 * 1024;
-  void refresh(std::string_view executable_path, char* scratch);
+  void refresh(std::string_view executable_path, const ObjectNotes& notes, std::uint32_t stacks,
+               char* scratch);
 
   [[nodiscard]] std::uint32_t size() const { return count_; }
   [[nodiscard]] const LoadedModule& operator[](std::uint32_t i) const { return modules_[i]; }
@@ -41,16 +44,23 @@ class Modules {
     return {text_ + module.path_at, module.path_size};
   }
 
-  // Index of the segment that holds the address: a loaded one if there is one, else the last that was; size()
-  // if none.
-  [[nodiscard]] std::uint32_t find(std::uint64_t address) const;
+  // Index of the executable's first segment; 0 when the list does not have it.
+  [[nodiscard]] std::uint32_t executable() const { return executable_; }
+  // Whether any address belongs to more than one segment of the list.
+  [[nodiscard]] bool places_reused() const { return places_reused_; }
+
+  // Index of the segment that held the address when that stack was first seen; size() if none is known.
+  [[nodiscard]] std::uint32_t find(std::uint64_t address, StackId stack) const;
 
  private:
   static constexpr std::uint32_t kMaxModules = 16 * 1024;
   static constexpr std::size_t kMaxTextBytes = std::size_t{4} << 20;
 
   struct MapsLine;
-  void add(const MapsLine& line, std::uint64_t header, std::string_view executable_path);
+  void read_maps(const ObjectNotes& notes, std::uint32_t stacks, char* scratch);
+  void add_loaded(const MapsLine& line, std::uint64_t header, const ObjectNotes& notes, std::uint32_t stacks);
+  void add_gone(const ObjectNote& note);
+  LoadedModule* append(const MapsLine& line);
   [[nodiscard]] bool reserve_module();
   [[nodiscard]] bool reserve_text(std::size_t bytes);
 
@@ -58,6 +68,8 @@ class Modules {
   LoadedModule* modules_ = nullptr;
   std::uint32_t count_ = 0;
   std::uint32_t capacity_ = 0;
+  std::uint32_t executable_ = 0;
+  bool places_reused_ = false;
   char* text_ = nullptr;
   std::uint32_t text_used_ = 0;
   std::size_t text_capacity_ = 0;
@@ -65,6 +77,10 @@ class Modules {
 
 // The GNU build-id of the ELF object whose header is mapped at `header` in this process; size 0 when there is
 // none.
-[[nodiscard]] BuildId read_build_id(std::uint64_t header);
+enum class Presence : std::uint8_t {
+  kLoaded,     // cannot go away meanwhile: read directly, no system call
+  kUncertain,  // another thread may unload it: read by process_vm_readv, which fails instead of faulting
+};
+[[nodiscard]] BuildId read_build_id(std::uint64_t header, Presence presence);
 
 }  // namespace memtrace

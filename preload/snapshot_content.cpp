@@ -121,52 +121,50 @@ int write_maps(SnapshotWriter& writer, Live& live) {
   return 0;
 }
 
-// Addresses seen in stacks, each given a location id when first met.
+// The executable's first segment is mapping 1, as pprof wants it; the others follow in the order of the list.
+std::uint64_t module_id(const Modules& modules, std::uint32_t index) {
+  const std::uint32_t first = modules.executable();
+  if (index == modules.size()) return 0;
+  if (index == first) return 1;
+  return index < first ? std::uint64_t{index} + 2 : std::uint64_t{index} + 1;
+}
+
+// Addresses seen in stacks, each given a location id when first met: one for each object that it has belonged
+// to.
 class Locations {
  public:
   Locations() : slots_(kFirst) {}
   [[nodiscard]] bool ok() const { return slots_.ok(); }
 
   // 0: no memory.
-  std::uint64_t id_of(SnapshotWriter& writer, const Modules& modules, ReturnAddress address) {
+  std::uint64_t id_of(SnapshotWriter& writer, const Modules& modules, ReturnAddress address, StackId stack) {
     if (used_ * 2 >= slots_.size() && !grow()) return 0;
-    Slot* slot = find(value(address));
+    const std::uint64_t lookup = value(lookup_address(address));
+    // Searching the list costs more than the rest: once per address, unless its place was used again.
+    std::uint64_t generation = modules.places_reused() ? modules.find(lookup, stack) : 0;
+    Slot* slot = find(value(address), generation);
     if (slot->address == 0) {
-      *slot = {value(address), ++used_};
-      const std::uint64_t lookup = value(lookup_address(address));
-      const std::uint32_t module = modules.find(lookup);
-      writer.location(slot->id, module == modules.size() ? 0 : module_id(modules, module),
+      *slot = {value(address), generation, ++used_};
+      writer.location(slot->id, module_id(modules, modules.find(lookup, stack)),
                       static_cast<LookupAddress>(lookup));
     }
     return slot->id;
   }
 
-  // The executable's first segment is mapping 1, as pprof wants it; the others follow in the order of the
-  // list.
-  static std::uint64_t module_id(const Modules& modules, std::uint32_t index) {
-    const std::uint32_t first = executable(modules);
-    if (index == first) return 1;
-    return index < first ? std::uint64_t{index} + 2 : std::uint64_t{index} + 1;
-  }
-
-  static std::uint32_t executable(const Modules& modules) {
-    for (std::uint32_t i = 0; i < modules.size(); ++i) {
-      if (modules[i].executable_of_process) return i;
-    }
-    return 0;
-  }
-
  private:
   struct Slot {
     std::uint64_t address;
+    std::uint64_t generation;
     std::uint64_t id;
   };
   static constexpr std::size_t kFirst = 4096;
 
-  Slot* find(std::uint64_t address) {
+  Slot* find(std::uint64_t address, std::uint64_t generation) {
     const std::size_t mask = slots_.size() - 1;
-    std::size_t i = (address * 0x9e3779b97f4a7c15 >> 20) & mask;
-    while (slots_[i].address != 0 && slots_[i].address != address) i = (i + 1) & mask;
+    std::size_t i = ((address + generation) * 0x9e3779b97f4a7c15 >> 20) & mask;
+    while (slots_[i].address != 0 && (slots_[i].address != address || slots_[i].generation != generation)) {
+      i = (i + 1) & mask;
+    }
     return &slots_[i];
   }
 
@@ -175,7 +173,7 @@ class Locations {
     if (!larger.ok()) return false;
     slots_.swap(larger);
     for (std::size_t i = 0; i < larger.size(); ++i) {
-      if (larger[i].address != 0) *find(larger[i].address) = larger[i];
+      if (larger[i].address != 0) *find(larger[i].address, larger[i].generation) = larger[i];
     }
     return true;
   }
@@ -185,12 +183,12 @@ class Locations {
 };
 
 void write_modules(SnapshotWriter& writer, const Modules& modules) {
-  const std::uint32_t first = Locations::executable(modules);
+  const std::uint32_t first = modules.executable();
   for (std::uint32_t turn = 0; turn <= modules.size(); ++turn) {
     const std::uint32_t i = turn == 0 ? first : turn - 1;
     if (i >= modules.size() || (turn > 0 && i == first)) continue;
     const LoadedModule& module = modules[i];
-    writer.module(Locations::module_id(modules, i),
+    writer.module(module_id(modules, i),
                   {module.start, module.end, module.file_offset, modules.path(module), module.build_id});
   }
 }
@@ -208,7 +206,7 @@ int write_stacks(SnapshotWriter& writer, const Modules& modules, const Live& liv
       std::size_t frames = 0;
       for (const ReturnAddress address : entry->frames()) {
         if (frames == ids.size()) break;
-        const std::uint64_t id = locations.id_of(writer, modules, address);
+        const std::uint64_t id = locations.id_of(writer, modules, address, static_cast<StackId>(i + 1));
         if (id == 0) return ENOMEM;
         ids[frames++] = id;
       }

@@ -94,7 +94,7 @@ StackEntry* StackStore::find(StackId id) const {
   return page ? page[n & ((1u << kDirectoryBits) - 1)].load(std::memory_order_acquire) : nullptr;
 }
 
-StackId StackStore::intern(std::span<const ReturnAddress> frames, bool truncated) {
+StackId StackStore::intern(std::span<const ReturnAddress> frames, bool truncated, bool* is_new) {
   const std::uint64_t hash = XXH3_64bits(frames.data(), frames.size_bytes()) + truncated;
   const std::uint64_t tag = hash & 0xffffffff00000000;
   StackId added = StackId::kNone;
@@ -110,6 +110,7 @@ StackId StackStore::intern(std::span<const ReturnAddress> frames, bool truncated
         if (added == StackId::kNone) return StackId::kNone;
         if (slot.compare_exchange_strong(seen, tag | static_cast<std::uint32_t>(added),
                                          std::memory_order_acq_rel)) {
+          if (is_new) *is_new = true;
           return added;
         }
         // Another thread took the slot, perhaps for this very stack: then ours stays unused, an id with zero

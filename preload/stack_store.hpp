@@ -41,8 +41,8 @@ class StackStore {
  public:
   void start(PageArena& arena) { arena_ = &arena; }
 
-  // Frames innermost first; at least one. `truncated`: the stack went on.
-  [[nodiscard]] StackId intern(std::span<const ReturnAddress> frames, bool truncated);
+  // Frames innermost first; at least one. `truncated`: the stack went on. `is_new`: told if it was not known.
+  [[nodiscard]] StackId intern(std::span<const ReturnAddress> frames, bool truncated, bool* is_new = nullptr);
 
   // nullptr for an id whose entry is not complete (another thread is at it, or vanished in a fork).
   [[nodiscard]] StackEntry* find(StackId id) const;

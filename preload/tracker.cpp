@@ -45,7 +45,10 @@ StackId capture(const InHook&, Caller caller) {
   }
   const bool truncated = frames > limit;
   if (truncated) count(g_counters.truncated_stacks);
-  const StackId stack = g_tracker.stacks.intern({buffer->frames, truncated ? limit : frames}, truncated);
+  const std::span<const ReturnAddress> kept{buffer->frames, truncated ? limit : frames};
+  bool added = false;
+  const StackId stack = g_tracker.stacks.intern(kept, truncated, &added);
+  if (added) g_tracker.objects.note(kept, stack);
   g_tracker.buffers.give_back(buffer);
   if (stack == StackId::kNone) count(g_counters.lost_stack_store_full);
   return stack;
@@ -146,6 +149,7 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.stacks.start(tracker.arena);
   tracker.live.start(tracker.arena, all ? LiveTable::kMaxShards : 64);
   tracker.maps.start(tracker.arena);
+  tracker.objects.start(tracker.arena);
   tracker.threads.start(tracker.arena);
   tracker.thread_id.start();
   (void)tracker.forks.start();

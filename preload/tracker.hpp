@@ -14,6 +14,7 @@
 #include "preload/in_hook.hpp"
 #include "preload/live_maps.hpp"
 #include "preload/live_table.hpp"
+#include "preload/object_notes.hpp"
 #include "preload/options.hpp"
 #include "preload/sampler.hpp"
 #include "preload/stack_store.hpp"
@@ -43,6 +44,7 @@ struct Tracker {
   PageArena arena;
   Sampler sampler;
   StackStore stacks;
+  ObjectNotes objects;
   LiveTable live;
   LiveMaps maps;
   ThreadRegistry threads;
