@@ -76,9 +76,13 @@ std::size_t naming_position(const CallSites& call_sites, const CallSite& site,
   if (grouping.cumulative) {
     const auto key = call_sites.keys.lines(site.key).front();
     const KeyOfFrame wanted{call_sites.keys.text(key.file), key.line};
+    std::size_t position = frames.size();
     for (std::size_t i = 0; i < frames.size(); ++i) {
-      if (key_of_frame(frames[i], grouping.by) == wanted) return i;
+      if (key_of_frame(frames[i], grouping.by) != wanted) continue;
+      if (!frames[i].wrapper) return i;
+      position = std::min(position, i);
     }
+    if (position < frames.size()) return position;
   }
   return grouping.skip_wrappers ? FrameNames::naming_frame(frames) : 0;
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <string>
 
 namespace memtrace {
 namespace {
@@ -80,6 +79,21 @@ std::string_view qualified_name(std::string_view demangled) {
     if (c == ' ' && angles == 0 && parens == 0) begin = i + 1;
   }
   return demangled.substr(begin, end - begin);
+}
+
+std::string without_arguments(std::string_view demangled) {
+  const std::string_view name = qualified_name(demangled);
+  if (name.starts_with('<')) return std::string(name);  // Rust: the type itself is in angles
+  std::string result;
+  int angles = 0;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    const char c = name[i];
+    if (angles == 0 && name.substr(i).starts_with("operator")) return result.append(name.substr(i));
+    if (c == '>' && i > 0 && name[i - 1] != '-') --angles;
+    if (angles == 0) result += c;
+    if (c == '<' && angles++ == 0) result += "...";
+  }
+  return result;
 }
 
 bool is_wrapper(std::string_view function, std::string_view file, std::string_view module) {

@@ -16,7 +16,8 @@ Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr)
 
 std::int64_t integer(double x) { return std::llround(std::clamp(x, -4e18, 4e18)); }
 
-Json snapshot_json(const std::string& file, const Snapshot& snapshot, const Tally& live) {
+Json snapshot_json(const std::string& file, const Snapshot& snapshot, std::int64_t live_bytes,
+                   std::int64_t live_count) {
   Json json;
   json["file"] = file;
   json["time"] = text_or_null(utc_text(snapshot.realtime_ns));
@@ -24,8 +25,8 @@ Json snapshot_json(const std::string& file, const Snapshot& snapshot, const Tall
   json["exe"] = text_or_null(snapshot.exe);
   json["host"] = text_or_null(snapshot.host);
   json["rss"] = snapshot.rss_bytes == 0 ? Json(nullptr) : Json(snapshot.rss_bytes);
-  json["live_bytes"] = integer(live.bytes);
-  json["live_count"] = integer(live.count);
+  json["live_bytes"] = live_bytes;
+  json["live_count"] = live_count;
   return json;
 }
 
@@ -90,9 +91,11 @@ std::string json_report(const ReportInput& input, const ReportStyle& style) {
   const Comparison& comparison = input.growth->comparison;
   Json json;
   json["schema"] = input.old == nullptr ? "memtrace.live/1" : "memtrace.diff/1";
+  const Figures bytes = bytes_of(comparison.totals);
+  const Figures count = counts_of(comparison.totals);
   json["old"] = input.old == nullptr ? no_snapshot_json()
-                                     : snapshot_json(input.old_file, *input.old, comparison.totals.old);
-  json["new"] = snapshot_json(input.current_file, *input.current, comparison.totals.current);
+                                     : snapshot_json(input.old_file, *input.old, bytes.old, count.old);
+  json["new"] = snapshot_json(input.current_file, *input.current, bytes.current, count.current);
   json["same_process"] = input.old == nullptr || comparison.same_process;
   json["sampling"] = {{"interval_bytes", input.current->interval_bytes},
                       {"estimated", comparison.sampling.estimated() || comparison.old_sampling.estimated()}};

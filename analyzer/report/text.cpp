@@ -76,6 +76,33 @@ std::string sampling_text(const Snapshot& snapshot) {
                      size_text(static_cast<double>(snapshot.interval_bytes)));
 }
 
+std::string phrase(VerdictWord verdict) {
+  switch (verdict) {
+    case VerdictWord::kLeak:
+      return "consistent with a leak";
+    case VerdictWord::kSaturating:
+      return "consistent with a saturating cache";
+    case VerdictWord::kFlat:
+      return "consistent with flat memory";
+    case VerdictWord::kShrink:
+      return "consistent with a shrink";
+    case VerdictWord::kUnknown:
+      return "unknown";
+    default:
+      return "consistent with " + std::string(word(verdict));
+  }
+}
+
+// The one type that makes every other name unreadable.
+std::string readable(std::string function) {
+  const std::string_view kLong =
+      "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >";
+  for (auto at = function.find(kLong); at != std::string::npos; at = function.find(kLong, at)) {
+    function.replace(at, kLong.size(), "std::string");
+  }
+  return function;
+}
+
 void TextReport::head_line(const char* name, const std::string& file, const Snapshot& snapshot,
                            const Tally& live) {
   std::string line = fmt::format("  {}  {}", name, printable(file));
@@ -121,15 +148,12 @@ void TextReport::head() {
     distance();
   }
   for (const auto& warning : in_.warnings) out_ += "  warning: " + printable(warning) + "\n";
-  const std::string what(word(in_.verdict.word));
   if (single_) {
     out_ += fmt::format("\nWhat is live ({})\n", in_.verdict.sentence);
-  } else if (in_.verdict.word == VerdictWord::kUnknown) {
-    out_ += fmt::format("\n{}: {}\n", painted("Verdict: unknown", Paint::kBold), in_.verdict.sentence);
-  } else {
-    out_ += fmt::format("\n{}: {}\n", painted("Verdict: consistent with " + what, Paint::kBold),
-                        in_.verdict.sentence);
+    return;
   }
+  out_ += fmt::format("\n{}: {}\n", painted("Verdict: " + phrase(in_.verdict.word), Paint::kBold),
+                      in_.verdict.sentence);
 }
 
 void TextReport::rows() {
@@ -164,9 +188,10 @@ void TextReport::row(std::size_t rank, std::uint32_t site) {
   const Tallies& tallies = row.site->tallies;
   const bool grew = tallies.born.bytes >= tallies.died.bytes;
   const std::string title = printable(row.key);
-  out_ += fmt::format("\n#{}  {}", rank, painted(title, Paint::kBold));
+  if (!out_.empty()) out_ += "\n";
+  out_ += fmt::format("#{}  {}", rank, painted(title, Paint::kBold));
   if (!row.function.empty() && row.key != row.function && in_.grouping.by != GroupBy::kModule) {
-    out_ += "  " + fitted(row.function, title.size() + 6);
+    out_ += "  " + fitted(readable(row.function), title.size() + 6);
   }
   if (in_.grouping.by == GroupBy::kFunction && !row.frames.empty() && row.frames[row.naming].has_line()) {
     out_ += "  " + printable(line_text(row.frames[row.naming]));
@@ -217,32 +242,33 @@ void TextReport::figures(const Tallies& t) {
 }
 
 void TextReport::stack(const Row& row) {
-  const std::size_t limit = style_.frames == 0 ? row.frames.size() : style_.frames;
-  std::size_t shown = 0;
-  std::size_t first = 0;
-  if (!style_.verbose && style_.frames != 0 && row.naming > kLeadingWrappers) {
-    first = row.naming - kLeadingWrappers;
-    out_ += painted(fmt::format("      ... {} more allocator and library frames (-v shows them)\n", first),
+  const bool all = style_.verbose || style_.frames == 0;
+  const std::size_t first = all || row.naming <= kLeadingWrappers ? 0 : row.naming - kLeadingWrappers;
+  std::size_t end = row.frames.size();
+  if (!all) {
+    // What called main is the same in every program.
+    const auto main_frame =
+        std::ranges::find_if(row.frames, [](const Frame& f) { return function_text(f) == "main"; });
+    if (main_frame != row.frames.end()) end = static_cast<std::size_t>(main_frame - row.frames.begin()) + 1;
+    end = std::max(end, row.naming + 1);
+  }
+  end = std::min(end, row.frames.size());
+  if (first > 0) {
+    out_ += painted(fmt::format("      ... {} allocator and library frames (-v shows them)\n", first),
                     Paint::kDim);
   }
-  for (std::size_t i = first; i < row.frames.size() && shown < limit; ++i, ++shown)
-    frame(row.frames[i], i == row.naming);
-  const std::size_t left = row.frames.size() - first - shown;
-  if (left > 0) {
-    out_ += painted(fmt::format("      ... {} more (--frames 0 shows all)\n", left), Paint::kDim);
+  const std::size_t shown_end = style_.frames == 0 ? end : std::min(end, first + style_.frames);
+  for (std::size_t i = first; i < shown_end; ++i) frame(row.frames[i], i == row.naming);
+  if (shown_end < end) {
+    out_ += painted(fmt::format("      ... {} more (--frames 0 shows all)\n", end - shown_end), Paint::kDim);
   }
 }
 
 void TextReport::frame(const Frame& frame, bool names_site) {
-  std::string where;
-  if (frame.has_line()) {
-    where = line_text(frame);
-  } else {
-    where = place_text(frame);
-  }
-  where = printable(where);
+  std::string where = printable(line_text(frame));
   if (frame.source != nullptr && frame.source->inlined) where += " (inlined)";
-  const std::string function = function_text(frame);
+  const std::string full = function_text(frame);
+  const std::string function = frame.wrapper && !style_.verbose ? without_arguments(full) : readable(full);
   const std::string line =
       fmt::format("    {} {}{}", names_site ? ">" : " ",
                   function.empty() ? "" : fitted(function, where.size() + 8) + "  ", where);

@@ -71,12 +71,12 @@ TEST_CASE("the default report names the line to open") {
   NEW  b.snap  2026-09-21T14:15:10Z  live 120 KiB in 120 blocks  RSS 11.0 MiB
   1 min 40 s apart: live +95.1 KiB, RSS +1.00 MiB
 
-Verdict: consistent with leak: 1 call site grew by 100 KiB; of what was born there in 1 min 40 s and still lives, 25 % is from the oldest quarter of that time and 25 % from the newest; 100 % of what was live there before still is
+Verdict: consistent with a leak: 1 call site grew by 100 KiB; of what was born there in 1 min 40 s and still lives, 25 % is from the oldest quarter of that time and 25 % from the newest; 100 % of what was live there before still is
 
 #1  /src/cache.cc:88  Cache::put(int)
     +100 KiB  +100 blocks  100.0 % of growth  samples: 100 born, 0 died, 120 live
-      operator new(unsigned long)  payments+0x1000
-      std::__new_allocator<Entry>::allocate(unsigned long, void const*)  /usr/include/c++/12/bits/new_allocator.h:137 (inlined)
+      operator new  payments+0x1000
+      std::__new_allocator<...>::allocate  /usr/include/c++/12/bits/new_allocator.h:137 (inlined)
     > Cache::put(int)  /src/cache.cc:88
       main  /src/main.cc:12
 
@@ -98,8 +98,8 @@ What is live (one snapshot shows what is live, not what grows)
 
 #1  /src/cache.cc:88  Cache::put(int)
     20.0 KiB  20 blocks  80.4 % of live  20 samples
-      operator new(unsigned long)  payments+0x1000
-      std::__new_allocator<Entry>::allocate(unsigned long, void const*)  /usr/include/c++/12/bits/new_allocator.h:137 (inlined)
+      operator new  payments+0x1000
+      std::__new_allocator<...>::allocate  /usr/include/c++/12/bits/new_allocator.h:137 (inlined)
     > Cache::put(int)  /src/cache.cc:88
       main  /src/main.cc:12
 

@@ -20,6 +20,16 @@ TEST_CASE("the qualified name is found among return types, templates and paramet
   CHECK(qualified_name("") == "");
 }
 
+TEST_CASE("names of library functions are cut to what a reader needs") {
+  CHECK(without_arguments("void std::map<int, X<int> >::f<long>(int)") == "std::map<...>::f<...>");
+  CHECK(without_arguments("operator new(unsigned long)") == "operator new");
+  CHECK(without_arguments("std::map<int, X>::operator[](int const&)") == "std::map<...>::operator[]");
+  CHECK(without_arguments("std::ostream& operator<< <char>(std::ostream&)") == "operator<< <char>");
+  CHECK(without_arguments("<alloc::vec::Vec<T> as core::clone::Clone>::clone") ==
+        "<alloc::vec::Vec<T> as core::clone::Clone>::clone");
+  CHECK(without_arguments("malloc") == "malloc");
+}
+
 TEST_CASE("allocators and containers are wrappers") {
   const auto function =
       GENERATE(as<std::string>{}, "malloc", "__libc_malloc", "calloc", "posix_memalign", "xmalloc",
