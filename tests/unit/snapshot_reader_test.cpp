@@ -125,7 +125,8 @@ Snapshot random_snapshot(std::uint64_t seed) {
   }
   for (std::uint64_t i = below(20); i > 0; --i)
     s.threads[static_cast<std::uint32_t>(number())] = {number(), text()};
-  for (std::uint64_t i = below(20); i > 0; --i) s.self[std::string("counter").append(std::to_string(below(50)))] = number();
+  for (std::uint64_t i = below(20); i > 0; --i)
+    s.self[std::string("counter").append(std::to_string(below(50)))] = number();
   return s;
 }
 
