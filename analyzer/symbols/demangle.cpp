@@ -38,8 +38,10 @@ bool run(Demangler demangler, int options, const char* name, Output& output) {
 
 }  // namespace
 
+bool is_mangled(const std::string& name) { return name.starts_with("_Z") || name.starts_with("_R"); }
+
 std::string demangle(const std::string& name) {
-  if (name.size() > kMaxMangledBytes || (!name.starts_with("_Z") && !name.starts_with("_R"))) return name;
+  if (name.size() > kMaxMangledBytes || !is_mangled(name)) return name;
   Output output;
   // Rust first: a legacy Rust name is also a valid C++ name, with the hash as its last part.
   if (run(rust_demangle_callback, kOptions, name.c_str(), output)) return output.text;

@@ -5,6 +5,9 @@
 
 namespace memtrace {
 
+// Whether the name is of a form demangle() knows. Plain C names and aliases are not.
+[[nodiscard]] bool is_mangled(const std::string& name);
+
 // `name` itself when it is not mangled, is malformed, or would grow beyond a fixed bound. Thread-safe.
 [[nodiscard]] std::string demangle(const std::string& name);
 

@@ -13,8 +13,9 @@ namespace memtrace {
 namespace {
 
 constexpr std::size_t kMaxEntries = std::size_t{1} << 24;
-constexpr std::size_t kMaxDepth = 128;
-constexpr std::size_t kMaxInlineDepth = 256;
+constexpr std::size_t kMaxDepth = 64;
+constexpr std::size_t kMaxInlineDepth = 128;  // blocks count
+constexpr std::size_t kNoParent = SIZE_MAX;
 constexpr std::size_t kMaxScopeBytes = 4096;
 constexpr std::size_t kMaxStepsBack = 64;
 constexpr int kMaxRangesOfFunction = 1 << 16;
@@ -73,8 +74,6 @@ bool has_code(Dwarf_Die* die) {
   return dwarf_hasattr(die, DW_AT_low_pc) != 0 || dwarf_hasattr(die, DW_AT_ranges) != 0;
 }
 
-bool covers(Dwarf_Die* die, std::uint64_t vaddr) { return dwarf_haspc(die, vaddr) == 1; }
-
 // The next entry on the same level, or nothing. Malformed input may point backwards: that would loop.
 std::optional<Dwarf_Die> sibling_of(Dwarf_Die* die) {
   Dwarf_Die next;
@@ -88,47 +87,30 @@ std::optional<Dwarf_Die> child_of(Dwarf_Die* die) {
   return child;
 }
 
-// The inlined function directly inside `outer` (blocks do not count) that covers the address.
-std::optional<Dwarf_Die> inlined_at(Dwarf_Die* outer, std::uint64_t vaddr, std::size_t& budget) {
-  std::vector<Dwarf_Die> levels;
-  if (auto child = child_of(outer)) levels.push_back(*child);
-  while (!levels.empty() && budget > 0) {
-    --budget;
-    Dwarf_Die die = levels.back();
-    levels.pop_back();
-    if (auto next = sibling_of(&die)) levels.push_back(*next);
-    const int tag = dwarf_tag(&die);
-    if (tag == DW_TAG_inlined_subroutine && covers(&die, vaddr)) return die;
-    if (is_block(tag) && levels.size() < kMaxDepth && (!has_code(&die) || covers(&die, vaddr))) {
-      if (auto child = child_of(&die)) levels.push_back(*child);
-    }
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 DwarfFunctions::DwarfFunctions(Dwarf_Die unit) {
   struct Level {
     Dwarf_Die die;
     std::size_t scope;
+    std::size_t depth;
   };
   std::vector<Level> levels;
-  if (auto child = child_of(&unit)) levels.push_back({*child, 0});
+  if (auto child = child_of(&unit)) levels.push_back({*child, 0, 0});
   for (std::size_t entries = 0; !levels.empty() && entries < kMaxEntries; ++entries) {
     Level level = levels.back();
     levels.pop_back();
-    if (auto next = sibling_of(&level.die)) levels.push_back({*next, level.scope});
+    if (auto next = sibling_of(&level.die)) levels.push_back({*next, level.scope, level.depth});
     const int tag = dwarf_tag(&level.die);
     visit(&level.die, tag, level.scope);
-    if (!may_hold_functions(tag) || levels.size() >= kMaxDepth) continue;
+    if (!may_hold_functions(tag) || level.depth >= kMaxDepth) continue;
     auto child = child_of(&level.die);
     if (!child) continue;
     if (names_scope(tag)) {
       scopes_.push_back({level.die, level.scope});
       level.scope = scopes_.size() - 1;
     }
-    levels.push_back({*child, level.scope});
+    levels.push_back({*child, level.scope, level.depth + 1});
   }
   std::stable_sort(ranges_.begin(), ranges_.end(),
                    [](const Range& a, const Range& b) { return a.start < b.start; });
@@ -175,16 +157,45 @@ const DwarfFunctions::Range* DwarfFunctions::innermost_at(std::uint64_t vaddr) c
   return nullptr;
 }
 
-std::vector<Dwarf_Die> DwarfFunctions::chain_at(std::uint64_t vaddr) const {
+std::vector<DwarfFunctions::Inlined> DwarfFunctions::list_inlined(Dwarf_Die function) {
+  struct Level {
+    Dwarf_Die die;
+    std::size_t parent;
+    std::size_t depth;
+  };
+  std::vector<Inlined> inlined;
+  std::vector<Level> levels;
+  if (auto child = child_of(&function)) levels.push_back({*child, kNoParent, 0});
+  for (std::size_t entries = 0; !levels.empty() && entries < kMaxEntries; ++entries) {
+    Level level = levels.back();
+    levels.pop_back();
+    if (auto next = sibling_of(&level.die)) levels.push_back({*next, level.parent, level.depth});
+    const int tag = dwarf_tag(&level.die);
+    if (tag == DW_TAG_inlined_subroutine) {
+      inlined.push_back({level.die, level.parent});
+      level.parent = inlined.size() - 1;
+    } else if (!is_block(tag)) {
+      continue;
+    }
+    if (level.depth >= kMaxInlineDepth) continue;
+    if (auto child = child_of(&level.die)) levels.push_back({*child, level.parent, level.depth + 1});
+  }
+  return inlined;
+}
+
+std::vector<Dwarf_Die> DwarfFunctions::chain_at(std::uint64_t vaddr) {
   std::vector<Dwarf_Die> chain;
   const Range* range = innermost_at(vaddr);
   if (range == nullptr) return chain;
   chain.push_back(range->function);
-  std::size_t budget = kMaxEntries;
-  while (chain.size() < kMaxInlineDepth) {
-    auto inner = inlined_at(&chain.back(), vaddr, budget);
-    if (!inner) break;
-    chain.push_back(*inner);
+  auto [known, is_new] = inlined_.try_emplace(range->function.addr);
+  if (is_new) known->second = list_inlined(range->function);
+  std::size_t outer = kNoParent;
+  for (std::size_t i = 0; i < known->second.size(); ++i) {
+    Inlined& inlined = known->second[i];
+    if (inlined.parent != outer || dwarf_haspc(&inlined.die, vaddr) != 1) continue;
+    chain.push_back(inlined.die);
+    outer = i;
   }
   return chain;
 }

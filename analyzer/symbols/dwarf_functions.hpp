@@ -1,13 +1,14 @@
 // The functions of one compilation unit: which one holds an address, what is inlined there, how scopes are
 // named.
 //
-// Borrows the Dwarf handle. Thread-safety: const is not shareable (libdw reads lazily).
+// Borrows the Dwarf handle. Thread-safety: one thread at a time.
 #pragma once
 
 #include <elfutils/libdw.h>
 
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -19,7 +20,8 @@ class DwarfFunctions {
   explicit DwarfFunctions(Dwarf_Die unit);
 
   // The function at `vaddr` and then, each inside the one before, those inlined into it. Empty: none known.
-  [[nodiscard]] std::vector<Dwarf_Die> chain_at(std::uint64_t vaddr) const;
+  // The first question about a function lists all that is inlined into it.
+  [[nodiscard]] std::vector<Dwarf_Die> chain_at(std::uint64_t vaddr);
 
   // "outer::Class" for a function entry of this unit (by section offset); empty at file level.
   [[nodiscard]] std::string scope_of(Dwarf_Off function) const;
@@ -34,12 +36,19 @@ class DwarfFunctions {
     Dwarf_Die die;
     std::size_t parent;  // index into scopes_
   };
+  struct Inlined {
+    Dwarf_Die die;
+    std::size_t parent;  // index into the same list; SIZE_MAX: directly in the function
+  };
   void visit(Dwarf_Die* die, int tag, std::size_t scope);
+  [[nodiscard]] static std::vector<Inlined> list_inlined(Dwarf_Die function);
   [[nodiscard]] const Range* innermost_at(std::uint64_t vaddr) const;
 
   std::vector<Range> ranges_;                              // by start
   std::vector<Scope> scopes_{Scope{}};                     // [0]: file level
   std::vector<std::pair<Dwarf_Off, std::size_t>> scoped_;  // function offset, index into scopes_; by offset
+  std::unordered_map<const void*, std::vector<Inlined>>
+      inlined_;  // outer before inner; by the function's address
 };
 
 }  // namespace memtrace

@@ -143,7 +143,7 @@ Dwarf_Die DwarfLines::with_functions(Dwarf_Die unit) {
   return unit;
 }
 
-const DwarfFunctions& DwarfLines::functions_of(Dwarf_Die unit) {
+DwarfFunctions& DwarfLines::functions_of(Dwarf_Die unit) {
   auto& functions = functions_[unit.addr];
   if (functions == nullptr) functions = std::make_unique<DwarfFunctions>(unit);
   return *functions;

@@ -40,7 +40,7 @@ class DwarfLines {
   DwarfLines(Dwarf* dwarf, Dwarf* alternate) : dwarf_(dwarf), alternate_(alternate), units_(dwarf) {}
   [[nodiscard]] Answer resolve_in(Dwarf_Die unit, std::uint64_t vaddr);
   [[nodiscard]] Dwarf_Die with_functions(Dwarf_Die unit);
-  [[nodiscard]] const DwarfFunctions& functions_of(Dwarf_Die unit);
+  [[nodiscard]] DwarfFunctions& functions_of(Dwarf_Die unit);
   [[nodiscard]] std::string display_name(const Dwarf_Die& function, bool& plain_name);
 
   Dwarf* dwarf_;

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "analyzer/symbols/demangle.hpp"
+
 namespace memtrace {
 namespace {
 
@@ -53,8 +55,10 @@ std::string own_name(Dwarf_Die* die) { return own_text(die, DW_AT_name); }
 FunctionName function_name(Dwarf_Die die) {
   FunctionName name;
   for (int hops = 0; hops < kMaxHops; ++hops) {
-    if (name.linkage.empty()) name.linkage = own_text(&die, DW_AT_linkage_name);
-    if (name.linkage.empty()) name.linkage = own_text(&die, DW_AT_MIPS_linkage_name);
+    for (const unsigned int attribute : {DW_AT_linkage_name, DW_AT_MIPS_linkage_name}) {
+      if (name.linkage.empty()) name.linkage = own_text(&die, attribute);
+      if (!is_mangled(name.linkage)) name.linkage.clear();
+    }
     if (name.plain.empty()) {
       name.plain = own_name(&die);
       if (!name.plain.empty()) name.declaration = die;

@@ -11,7 +11,8 @@
 namespace memtrace {
 
 struct FunctionName {
-  std::string linkage;      // mangled; empty when the compiler left it out
+  std::string
+      linkage;  // mangled; empty when the compiler left it out or it is an alias like __GI___libc_malloc
   std::string plain;        // without scope and parameters
   Dwarf_Die declaration{};  // the entry that carries `plain`: its place gives the scope
 };

@@ -2,6 +2,9 @@
 // believed, and the report would not say what to do.
 #include "analyzer/symbols/debug_files.hpp"
 
+#include <dlfcn.h>
+#include <gnu/libc-version.h>
+
 #include "tests/programs/symbols/victims.hpp"
 
 namespace memtrace {
@@ -201,6 +204,28 @@ TEST_CASE("build-ids from a snapshot cannot lead out of the debug path") {
   for (const char* id : {"../../../../etc/passwd", "..", "/", "00/../..", "zz11", "0"}) {
     CHECK(symbolizer->resolve(victims::module_at("/nowhere/x", id), 0x1000).empty());
   }
+}
+
+TEST_CASE("the C library gets lines when its debug package is installed") {
+  Dl_info info{};
+  REQUIRE(dladdr(reinterpret_cast<void*>(&gnu_get_libc_version), &info) != 0);
+  const std::string libc = std::filesystem::canonical(info.dli_fname);
+  const std::string id = victims::build_id_of(libc);
+  const std::string debug = "/usr/lib/debug/.build-id/" + id.substr(0, 2) + "/" + id.substr(2) + ".debug";
+  const auto vaddr =
+      static_cast<std::uint64_t>(static_cast<char*>(info.dli_saddr) - static_cast<char*>(info.dli_fbase));
+  // On every distribution so far the code of the C library lies at its own offset.
+  REQUIRE(victims::open_elf(libc)->vaddr_of(vaddr) == vaddr);
+  const auto symbolizer = victims::offline_symbolizer();
+  const auto& frames = symbolizer->resolve(victims::module_at(libc), vaddr);
+  REQUIRE(frames.size() == 1);
+  CHECK_THAT(frames[0].function, Catch::EndsWith("gnu_get_libc_version"));
+  if (!std::filesystem::exists(debug)) {
+    WARN("no debug package of the C library: lines not tested");
+    return;
+  }
+  CHECK_THAT(frames[0].file, Catch::EndsWith("csu/version.c"));
+  CHECK(frames[0].line > 0);
 }
 
 TEST_CASE("debug information that dwz moved to another file is followed, with the right build-id only") {

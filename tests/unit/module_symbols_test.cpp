@@ -82,6 +82,56 @@ TEST_CASE("a segment mapped elsewhere in the file than in memory is found by the
   CHECK(found > 5);
 }
 
+TEST_CASE("debug information made to exhaust its reader is survived") {
+  const TempDir dir;
+  // One unit, one function over all code, and inside it a hundred thousand nested entries. Tags and a
+  // self-reference: DW_TAG_lexical_block without code, DW_TAG_inlined_subroutine that is everywhere and its
+  // own origin.
+  const std::string nested =
+      GENERATE(".uleb128 3\n", ".uleb128 4\n.quad start\n.quad 64\n.long self - .Linfo\n");
+  std::ofstream source(dir / "deep.s");
+  source << R"(
+.text
+.globl start
+.type start,@function
+start: .skip 64
+.size start, 64
+.section .debug_abbrev,"",@progbits
+.uleb128 1, 0x11, 1, 0x11, 0x1, 0x12, 0x7, 0, 0
+.uleb128 2, 0x2e, 1, 0x03, 0x8, 0x11, 0x1, 0x12, 0x7, 0, 0
+.uleb128 3, 0x0b, 1, 0, 0
+.uleb128 4, 0x1d, 1, 0x11, 0x1, 0x12, 0x7, 0x31, 0x13, 0, 0
+.byte 0
+.section .debug_info,"",@progbits
+.Linfo:
+.long .Lend - .Lbegin
+.Lbegin:
+.short 4
+.long 0
+.byte 8
+.uleb128 1
+.quad start, 64
+.uleb128 2
+.asciz "deep"
+.quad start, 64
+self:
+)";
+  for (int i = 0; i < 100000; ++i) source << nested;
+  source << ".Lend:\n.section .note.GNU-stack,\"\",@progbits\n";
+  source.close();
+  victims::run("cd " + dir.path() + " && as deep.s -o deep.o && ld -shared --build-id deep.o -o deep.so");
+  const auto symbolizer = victims::offline_symbolizer();
+  const Module module = victims::module_at(dir / "deep.so");
+  std::size_t found = 0;
+  for (std::uint64_t offset = 0; offset < 0x2000; ++offset) {
+    const auto& frames = symbolizer->resolve(module, offset);
+    if (frames.empty() || frames.back().function != "deep") continue;
+    ++found;
+    CHECK(frames.size() < 1000);
+  }
+  CHECK(found == 64);
+}
+
 TEST_CASE("truncated files are survived") {
   const TempDir dir;
   const std::string name = GENERATE("library.so", "dwarf4", "compressed");
