@@ -30,14 +30,19 @@ class CaptureBuffers {
   [[nodiscard]] Buffer* borrow(std::uint32_t hint) {
     for (std::size_t i = 0; i < kBuffers; ++i) {
       Buffer& buffer = buffers_[(hint + i) % kBuffers];
-      if (!buffer.taken.load(std::memory_order_relaxed) &&
-          !buffer.taken.exchange(true, std::memory_order_acquire)) {
+      if (!buffer.taken.load(std::memory_order_relaxed) && !buffer.taken.exchange(true)) {
         return &buffer;
       }
     }
     return nullptr;
   }
   void give_back(Buffer* buffer) { buffer->taken.store(false, std::memory_order_release); }
+
+  [[nodiscard]] std::uint32_t taken() const {
+    std::uint32_t count = 0;
+    for (const Buffer& buffer : buffers_) count += buffer.taken.load();
+    return count;
+  }
 
   void reset_after_fork() {
     for (Buffer& buffer : buffers_) buffer.taken.store(false, std::memory_order_relaxed);

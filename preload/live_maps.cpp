@@ -112,9 +112,10 @@ bool LiveMaps::remove(std::uint64_t start, std::uint64_t end, LockOwner owner, R
 bool LiveMaps::restore(Removed& removed, LockOwner owner) {
   const LockScope scope(lock_, owner);
   if (!scope.held()) return false;
+  if (!reserve(fragments_, fragment_count_, fragment_capacity_, fragment_count_ + removed.count))
+    return false;
   for (std::uint32_t i = 0; i < removed.count; ++i) {
     const Fragment& piece = removed.data()[i];
-    if (!reserve(fragments_, fragment_count_, fragment_capacity_, fragment_count_ + 1)) return false;
     mappings_[piece.mapping].size_bytes += piece.end - piece.start;
     insert_fragment(first_ending_after(piece.start), piece);
   }

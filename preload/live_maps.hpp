@@ -56,6 +56,7 @@ class LiveMaps {
 
   // Takes out every known page in [start, end). False: lost, nothing was changed.
   [[nodiscard]] bool remove(std::uint64_t start, std::uint64_t end, LockOwner owner, Removed& removed);
+  // False: lost, nothing was changed.
   [[nodiscard]] bool restore(Removed& removed, LockOwner owner);
   // Calls gone(mapping, bytes, last) for each piece: `last` when nothing is left of its mapping.
   template <class F>

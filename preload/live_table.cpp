@@ -40,10 +40,16 @@ LiveTable::Shard& LiveTable::shard_of(std::uint64_t address) {
   return shards_[(hash(address) >> 44) & shard_mask_];
 }
 
+std::uint64_t LiveTable::search(const SlotArray& array, std::uint64_t address) {
+  std::uint64_t i = home(hash(address), array.capacity);
+  while (array.slots[i].address != 0 && array.slots[i].address != address) {
+    i = i + 1 == array.capacity ? 0 : i + 1;
+  }
+  return i;
+}
+
 void LiveTable::place(SlotArray& array, const LiveRecord& record) {
-  std::uint64_t i = home(hash(record.address), array.capacity);
-  while (array.slots[i].address != 0) i = i + 1 == array.capacity ? 0 : i + 1;
-  write_slot(array.slots[i], record);
+  write_slot(array.slots[search(array, record.address)], record);
 }
 
 // Backward shift (Knuth 6.4, algorithm R): records behind the hole move up unless that would put them before
@@ -87,22 +93,23 @@ LiveTable::Insert LiveTable::insert(const LiveRecord& record, LockOwner owner, L
   if (!scope.held()) return Insert::kLostLock;
 
   SlotArray* array = shard.array.load(std::memory_order_relaxed);
-  if (!array || shard.count + 1 > array->capacity / 4 * 3) {
-    // At the cap a shard fills up to one free slot, which the search needs to end.
-    if (!grow(shard) && (!array || shard.count + 1 >= array->capacity)) return Insert::kLost;
-    array = shard.array.load(std::memory_order_relaxed);
-  }
-  std::uint64_t i = home(hash(record.address), array->capacity);
-  for (; array->slots[i].address != 0; i = i + 1 == array->capacity ? 0 : i + 1) {
-    if (array->slots[i].address == record.address) {
+  if (array) {
+    const std::uint64_t i = search(*array, record.address);
+    if (array->slots[i].address != 0) {
       replaced = array->slots[i];
       write_slot(array->slots[i], record);
       return Insert::kReplaced;
     }
   }
-  write_slot(array->slots[i], record);
-  ++shard.count;
+  if (!array || shard.count + 1 > array->capacity / 4 * 3) {
+    // At the cap a shard fills up to one free slot, which the search needs to end.
+    if (!grow(shard) && (!array || shard.count + 1 >= array->capacity)) return Insert::kLost;
+    array = shard.array.load(std::memory_order_relaxed);
+  }
+  // The filter first: a fork in between leaves a counter too high, never a record that frees do not look for.
   filter_add(record.address);
+  place(*array, record);
+  ++shard.count;
   return Insert::kAdded;
 }
 
@@ -113,10 +120,8 @@ LiveTable::Erase LiveTable::erase(Address address, LockOwner owner, LiveRecord& 
 
   SlotArray* const array = shard.array.load(std::memory_order_relaxed);
   if (!array) return Erase::kNotFound;
-  std::uint64_t i = home(hash(value(address)), array->capacity);
-  for (; array->slots[i].address != value(address); i = i + 1 == array->capacity ? 0 : i + 1) {
-    if (array->slots[i].address == 0) return Erase::kNotFound;
-  }
+  const std::uint64_t i = search(*array, value(address));
+  if (array->slots[i].address == 0) return Erase::kNotFound;
   erased = array->slots[i];
   remove(*array, i);
   --shard.count;
@@ -141,9 +146,10 @@ void LiveTable::filter_remove(std::uint64_t address) {
   }
 }
 
-std::size_t LiveTable::shard_slots(std::uint32_t shard) const {
-  const SlotArray* array = shards_[shard].array.load(std::memory_order_acquire);
-  return array ? array->capacity : 0;
+std::size_t LiveTable::records_in(std::uint32_t shard_number) {
+  Shard& shard = shards_[shard_number];
+  const LockScope scope(shard.lock, LockOwner::kSnapshotThread);
+  return scope.held() ? shard.count : 0;
 }
 
 std::size_t LiveTable::copy_shard(std::uint32_t shard_number, LiveRecord* out, std::size_t room) {
@@ -162,33 +168,33 @@ std::size_t LiveTable::copy_shard(std::uint32_t shard_number, LiveRecord* out, s
 
 // Fresh array with each address once: the vanished holder may have left a record twice, or a hole in a probe
 // sequence.
-void LiveTable::rebuild(Shard& shard) {
+std::uint32_t LiveTable::rebuild(Shard& shard) {
   SlotArray* const old = shard.array.load(std::memory_order_relaxed);
-  if (!old) return;
+  if (!old) return 0;
+  std::uint32_t lost = shard.count;
   shard.count = 0;
   auto* fresh = static_cast<SlotArray*>(arena_->take(bytes_of(old->capacity)));
   shard.array.store(fresh, std::memory_order_relaxed);  // nullptr: the shard starts empty again
-  if (!fresh) return;
-  fresh->capacity = old->capacity;
-  for (std::uint64_t i = 0; i < old->capacity; ++i) {
-    const LiveRecord& record = old->slots[i];
-    if (record.address == 0) continue;
-    bool twice = false;
-    for (std::uint64_t at = home(hash(record.address), fresh->capacity); fresh->slots[at].address != 0;
-         at = at + 1 == fresh->capacity ? 0 : at + 1) {
-      twice = twice || fresh->slots[at].address == record.address;
+  if (fresh) {
+    lost = 0;
+    fresh->capacity = old->capacity;
+    for (std::uint64_t i = 0; i < old->capacity; ++i) {
+      const LiveRecord& record = old->slots[i];
+      if (record.address == 0 || fresh->slots[search(*fresh, record.address)].address != 0) continue;
+      place(*fresh, record);
+      ++shard.count;
     }
-    if (twice) continue;
-    place(*fresh, record);
-    ++shard.count;
   }
   arena_->give_back(old, bytes_of(old->capacity));
+  return lost;
 }
 
-void LiveTable::repair_after_fork() {
+std::uint32_t LiveTable::repair_after_fork() {
+  std::uint32_t lost = 0;
   for (std::uint32_t i = 0; i <= shard_mask_; ++i) {
-    if (shards_[i].lock.reset_after_fork()) rebuild(shards_[i]);
+    if (shards_[i].lock.reset_after_fork()) lost += rebuild(shards_[i]);
   }
+  return lost;
 }
 
 }  // namespace memtrace

@@ -51,13 +51,14 @@ class LiveTable {
   }
 
   [[nodiscard]] std::uint32_t shard_count() const { return shard_mask_ + 1; }
-  // Bytes copy_shard needs now; may grow until it is called.
-  [[nodiscard]] std::size_t shard_slots(std::uint32_t shard) const;
+  // How many records copy_shard needs room for; may grow until it is called. 0 if the lock was not had.
+  [[nodiscard]] std::size_t records_in(std::uint32_t shard);
   // Copies the shard's records into out[0..room). Returns how many; SIZE_MAX if they do not fit, or the lock
   // was not had.
   [[nodiscard]] std::size_t copy_shard(std::uint32_t shard, LiveRecord* out, std::size_t room);
 
-  void repair_after_fork();
+  // Returns how many records were lost: where a shard cannot be rebuilt for want of memory.
+  [[nodiscard]] std::uint32_t repair_after_fork();
 
  private:
   struct SlotArray {
@@ -84,9 +85,11 @@ class LiveTable {
 
   [[nodiscard]] Shard& shard_of(std::uint64_t address);
   [[nodiscard]] bool grow(Shard& shard);
+  // The slot that holds the address, or the free one where it would go.
+  [[nodiscard]] static std::uint64_t search(const SlotArray& array, std::uint64_t address);
   static void place(SlotArray& array, const LiveRecord& record);
   static void remove(SlotArray& array, std::uint64_t slot);
-  void rebuild(Shard& shard);
+  [[nodiscard]] std::uint32_t rebuild(Shard& shard);
   void filter_add(std::uint64_t address);
   void filter_remove(std::uint64_t address);
 

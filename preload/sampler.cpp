@@ -58,7 +58,9 @@ std::uint64_t Sampler::exponential(std::uint64_t random, std::uint64_t interval_
 Weight Sampler::weight(std::uint64_t size_bytes) const {
   const std::uint64_t trials = size_bytes + (size_bytes == 0);
   const auto certain = [&] {
-    return Weight{std::uint64_t{1} << Weight::kCountBits, size_bytes << Weight::kBytesBits};
+    const bool fits = size_bytes <= UINT64_MAX >> Weight::kBytesBits;
+    return Weight{std::uint64_t{1} << Weight::kCountBits,
+                  fits ? size_bytes << Weight::kBytesBits : UINT64_MAX};
   };
   if (mode_ == SamplingMode::kAll || trials / kWeightUnits >= interval_bytes_) return certain();
 

@@ -78,9 +78,9 @@ int write_heap(SnapshotWriter& writer, Live& live) {
   for (std::uint32_t shard = 0; shard < g_tracker.live.shard_count(); ++shard) {
     std::size_t copied = SIZE_MAX;
     for (int attempt = 0; attempt < 4 && copied == SIZE_MAX; ++attempt) {
-      const std::size_t slots = g_tracker.live.shard_slots(shard);
-      if (slots > copy.size()) {
-        Pages<LiveRecord> larger(slots * 2);
+      const std::size_t records = g_tracker.live.records_in(shard);
+      if (records > copy.size()) {
+        Pages<LiveRecord> larger(records * 2);
         if (!larger.ok()) return ENOMEM;
         copy.swap(larger);
       }

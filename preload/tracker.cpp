@@ -30,7 +30,7 @@ void identify_thread() {
 }
 
 StackId capture(const InHook&, Caller caller) {
-  CaptureBuffers::Buffer* buffer = g_tracker.buffers.borrow(t_state.serial);
+  CaptureBuffers::Buffer* buffer = g_tracker.gate.enter(t_state.serial);
   if (!buffer) {
     count(g_counters.lost_capture_buffer);
     return StackId::kNone;
@@ -49,7 +49,7 @@ StackId capture(const InHook&, Caller caller) {
   bool added = false;
   const StackId stack = g_tracker.stacks.intern(kept, truncated, &added);
   if (added) g_tracker.objects.note(kept, stack);
-  g_tracker.buffers.give_back(buffer);
+  g_tracker.gate.leave(buffer);
   if (stack == StackId::kNone) count(g_counters.lost_stack_store_full);
   return stack;
 }
@@ -153,6 +153,7 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.threads.start(tracker.arena);
   tracker.thread_id.start();
   (void)tracker.forks.start();
+  if (tracker.unwinder.capture != capture_by_frame_pointer) tracker.gate.start();
   tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
   identify_thread();
   tracker.phase.store(Tracker::Phase::kActive, std::memory_order_release);
@@ -170,9 +171,12 @@ bool adopt_fork() {
       break;
   }
   count(g_counters.forks_seen);
-  g_tracker.live.repair_after_fork();
+  count(g_counters.lost_table_full, g_tracker.live.repair_after_fork());
   count(g_counters.lost_maps, g_tracker.maps.repair_after_fork());
-  g_tracker.buffers.reset_after_fork();
+  if (g_tracker.gate.reset_after_fork() && g_tracker.unwinder.capture != capture_by_frame_pointer) {
+    count(g_counters.unwinders_lost_in_fork);
+    g_tracker.unwinder = {capture_by_frame_pointer, "fp"};
+  }
   g_tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
   if (!g_tracker.follow_children) disarm();
   g_tracker.forks.adopted();

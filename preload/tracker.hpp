@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "preload/capture_buffers.hpp"
+#include "preload/capture_gate.hpp"
 #include "preload/fork_guard.hpp"
 #include "preload/in_hook.hpp"
 #include "preload/live_maps.hpp"
@@ -48,7 +48,7 @@ struct Tracker {
   LiveTable live;
   LiveMaps maps;
   ThreadRegistry threads;
-  CaptureBuffers buffers;
+  CaptureGate gate;
   ForkGuard forks;
   std::atomic<std::int64_t> session_start_ns{0};  // CLOCK_MONOTONIC; a forked child's is when it was noticed
   sys::ThreadId thread_id;

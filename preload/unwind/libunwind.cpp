@@ -37,6 +37,19 @@ CaptureFunction open_libunwind() {
   void* symbol = dlsym(library, "unw_backtrace");
   if (!symbol) return nullptr;
   __builtin_memcpy(&g_backtrace, &symbol, sizeof symbol);
+  // Its shared cache of unwind rules has a lock, held while it waits for the loader's: with it, a thread that
+  // allocates inside dlopen and one that unwinds stop each other for ever, and a forked child may find it
+  // locked by nobody. The frames that matter are cached per thread besides; Debian's build has no per-thread
+  // variant of this one.
+  using SetPolicy = int (*)(void* address_space, int policy);
+  constexpr int kCacheNone = 0;
+  void* set_policy = dlsym(library, "_ULx86_64_set_caching_policy");
+  void* address_space = dlsym(library, "_ULx86_64_local_addr_space");
+  if (set_policy && address_space) {
+    SetPolicy function;
+    __builtin_memcpy(&function, &set_policy, sizeof function);
+    (void)function(*static_cast<void**>(address_space), kCacheNone);
+  }
   void* prime[4];
   (void)g_backtrace(prime, 4);  // what it sets up on first use happens here, not inside somebody's malloc
   return capture_by_libunwind;

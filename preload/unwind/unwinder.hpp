@@ -35,7 +35,6 @@ struct Unwinder {
 
 // The strategies. open_libunwind returns nullptr where libunwind.so.8 cannot be opened.
 [[nodiscard]] CaptureFunction open_libunwind();
-[[nodiscard]] std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames,
-                                                   std::size_t room);
+[[nodiscard]] std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::size_t room);
 
 }  // namespace memtrace
