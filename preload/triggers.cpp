@@ -175,7 +175,9 @@ void start(const Options& options) {
 }
 
 int set_action(int number, const struct sigaction* action, struct sigaction* old) {
-  if (number != g_signal || number == 0) return g_real.sigaction(number, action, old);
+  // A vfork child resets its own signals before it executes another program: our memory is still its
+  // parent's.
+  if (number != g_signal || number == 0 || !in_this_process()) return g_real.sigaction(number, action, old);
   const bool in_libjvm = action && lies_in_libjvm(*action);
   const Writer writer;
   const struct sigaction before = current_view().action;
@@ -189,7 +191,7 @@ int set_action(int number, const struct sigaction* action, struct sigaction* old
 }
 
 sighandler_t set_handler(int number, sighandler_t handler) {
-  if (number != g_signal || number == 0) return g_real.signal(number, handler);
+  if (number != g_signal || number == 0 || !in_this_process()) return g_real.signal(number, handler);
   struct sigaction action {};
   struct sigaction old {};
   action.sa_handler = handler;
