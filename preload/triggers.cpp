@@ -63,6 +63,12 @@ bool in_this_process() {
   return pid == g_pid.load(std::memory_order_relaxed);
 }
 
+// Whether the program's view of this signal is kept here. Not in a vfork child, which resets its own signals
+// before it executes another program: our memory is still its parent's.
+bool is_ours(int number) {
+  return number != 0 && number == g_signal && tracker::adopt_fork() && in_this_process();
+}
+
 void post_snapshot() {
   static constexpr SnapshotRequest kBySignal{TriggerReason::kSignal, {}};
   if (!g_snapshot_thread.post(kBySignal)) {
@@ -191,7 +197,7 @@ int set_action(int number, const struct sigaction* action, struct sigaction* old
 }
 
 sighandler_t set_handler(int number, sighandler_t handler) {
-  if (number != g_signal || number == 0 || !in_this_process()) return g_real.signal(number, handler);
+  if (!is_ours(number)) return g_real.signal(number, handler);
   struct sigaction action {};
   struct sigaction old {};
   action.sa_handler = handler;
