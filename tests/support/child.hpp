@@ -1,0 +1,50 @@
+// Runs a part of a test in a forked child: globals it starts, limits it sets and crashes stay there.
+#pragma once
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <exception>
+#include <source_location>
+
+#if defined(__SANITIZE_THREAD__)
+// A child leaves by _exit, which would hide a report otherwise.
+extern "C" [[gnu::used]] inline const char* __tsan_default_options() { return "halt_on_error=1"; }
+#endif
+
+namespace memtrace::test {
+
+// In the child: says where, and fails it.
+inline void expect(bool fine, std::source_location where = std::source_location::current()) {
+  if (fine) return;
+  (void)std::fprintf(stderr, "%s:%u: expectation failed in a child\n", where.file_name(), where.line());
+  _exit(1);
+}
+
+struct ChildEnd {
+  int status = 0;
+  [[nodiscard]] bool fine() const { return WIFEXITED(status) && WEXITSTATUS(status) == 0; }
+};
+
+// Call it with one thread only: a child has no other.
+template <class F>
+[[nodiscard]] ChildEnd in_child(F body) {
+  (void)std::fflush(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    try {
+      body();
+    } catch (const std::exception& error) {
+      (void)std::fprintf(stderr, "in a child: %s\n", error.what());
+      _exit(1);
+    }
+    _exit(0);
+  }
+  ChildEnd end;
+  end.status = -1;
+  if (child > 0) waitpid(child, &end.status, 0);
+  return end;
+}
+
+}  // namespace memtrace::test

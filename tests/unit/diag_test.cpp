@@ -1,0 +1,95 @@
+// Would break: P6. Our text in a file that the host opened where stderr was, or a line cut without a newline.
+#include "preload/sys/diag.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+#include "tests/support/captured_stderr.hpp"
+#include "tests/support/catch.hpp"
+
+using namespace memtrace;
+
+namespace {
+Line line_of(std::string_view text) {
+  Line line;
+  line << text;
+  return line;
+}
+}  // namespace
+
+TEST_CASE("a message is one line with the prefix") {
+  const test::CapturedStderr captured;
+  diag::set_level(LogLevel::kWarn);
+  diag::say(LogLevel::kError, line_of("disk full"));
+  CHECK(captured.text() == "memtrace: disk full\n");
+}
+
+TEST_CASE("levels above the wanted one are dropped") {
+  const test::CapturedStderr captured;
+  std::string expected;
+  for (const LogLevel level : {LogLevel::kError, LogLevel::kWarn, LogLevel::kInfo}) {
+    diag::set_level(level);
+    for (const auto& [at, text] : {std::pair{LogLevel::kError, "e"}, std::pair{LogLevel::kWarn, "w"},
+                                   std::pair{LogLevel::kInfo, "i"}}) {
+      diag::say(at, line_of(text));
+      if (at <= level) expected += std::string("memtrace: ") + text + "\n";
+    }
+  }
+  CHECK(captured.text() == expected);
+}
+
+TEST_CASE("a fd 2 that became another file is left alone") {
+  const test::CapturedStderr captured;
+  diag::set_level(LogLevel::kWarn);
+  const int data = memfd_create("the host's data", 0);
+  const int kept = dup(2);
+  dup2(data, 2);
+  diag::say(LogLevel::kError, line_of("not here"));
+  CHECK(lseek(data, 0, SEEK_END) == 0);
+  close(2);
+  diag::say(LogLevel::kError, line_of("nor with fd 2 closed"));
+  dup2(kept, 2);
+  diag::say(LogLevel::kError, line_of("here"));
+  CHECK(captured.text() == "memtrace: here\n");
+  close(kept);
+  close(data);
+}
+
+TEST_CASE("a long line is cut and still ends") {
+  const test::CapturedStderr captured;
+  diag::set_level(LogLevel::kWarn);
+  const Line line = line_of(std::string(2000, 'x'));
+  CHECK(line.cut());
+  diag::say(LogLevel::kError, line);
+  CHECK(captured.text() == "memtrace: " + std::string(511, 'x') + "\n");
+}
+
+TEST_CASE("text is built in place") {
+  FixedText<12> text;
+  CHECK(text.view().empty());
+  CHECK(text.c_str()[0] == '\0');
+  text << "ab" << std::uint64_t{0};
+  text.hex(0xbeef, 2).padded(7, 4);
+  CHECK(text.view() == "ab0beef0007");  // full to the last byte
+  CHECK_FALSE(text.cut());
+  text << "!";
+  CHECK(text.cut());
+  CHECK(text.view() == "ab0beef0007");
+  CHECK(std::strlen(text.c_str()) == 11);
+  text.clear();
+  CHECK_FALSE(text.cut());
+  FixedText<32> number;
+  number << UINT64_MAX;
+  CHECK(number.view() == "18446744073709551615");
+}
+
+TEST_CASE("errors have the words users know") {
+  for (const int error : {EACCES, ENOSPC, EROFS, EEXIST, EFBIG, ENOENT, EDQUOT}) {
+    Line line;
+    diag::append_error(line, error);
+    CHECK(std::string(line.view()) == std::strerror(error));
+  }
+  Line line;
+  diag::append_error(line, 4095);
+  CHECK(line.view() == "error 4095");
+}

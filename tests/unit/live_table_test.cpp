@@ -1,0 +1,329 @@
+// Would break: a free that is not found (a leak that is none), a record that survives its block, a host that
+// hangs in a lock, or one that crashes while its table grows under the snapshot.
+#include "preload/live_table.hpp"
+
+#include <memory>
+#include <random>
+#include <unordered_map>
+#include <vector>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/reach.hpp"
+#include "tests/support/threads.hpp"
+
+using namespace memtrace;
+
+namespace {
+
+constexpr LockOwner kOwner{1};
+constexpr std::uint64_t kPlenty = std::uint64_t{1} << 32;
+
+struct Table {
+  explicit Table(std::uint32_t shards, std::uint64_t cap = kPlenty) {
+    arena.start(cap);
+    table->start(arena, shards);
+  }
+  LiveTable::Insert insert(const LiveRecord& record, LockOwner owner = kOwner) const {
+    return table->insert(record, owner, replaced);
+  }
+  LiveTable::Erase erase(std::uint64_t address, LockOwner owner = kOwner) const {
+    return table->erase(Address{address}, owner, erased);
+  }
+  PageArena arena;
+  std::unique_ptr<LiveTable> table = std::make_unique<LiveTable>();
+  mutable LiveRecord replaced;
+  mutable LiveRecord erased;
+};
+
+LiveRecord record_of(std::uint64_t address, std::uint64_t n) {
+  return {address,
+          n * 3 + 1,
+          n,
+          static_cast<std::int64_t>(n * 7),
+          StackId{static_cast<std::uint32_t>(n)},
+          static_cast<std::uint32_t>(n % 100)};
+}
+
+bool same(const LiveRecord& a, const LiveRecord& b) {
+  return a.address == b.address && a.size_bytes == b.size_bytes && a.sample_number == b.sample_number &&
+         a.birth_ns == b.birth_ns && a.stack == b.stack && a.thread == b.thread;
+}
+
+using Shadow = std::unordered_map<std::uint64_t, LiveRecord>;
+
+// Everything in the table is in the shadow, once, and nothing else is.
+bool equal(LiveTable& table, const Shadow& shadow) {
+  std::size_t seen = 0;
+  std::vector<LiveRecord> copy(shadow.size() + 1);
+  for (std::uint32_t shard = 0; shard < table.shard_count(); ++shard) {
+    const std::size_t copied = table.copy_shard(shard, copy.data(), copy.size());
+    if (copied == SIZE_MAX) return false;
+    for (std::size_t i = 0; i < copied; ++i) {
+      const auto found = shadow.find(copy[i].address);
+      if (found == shadow.end() || !same(found->second, copy[i])) return false;
+    }
+    seen += copied;
+  }
+  return seen == shadow.size();
+}
+
+// Blocks as allocators lay them out: 16-byte steps, some regions far apart.
+std::uint64_t address_number(std::uint64_t n) {
+  return 0x550000000000 + (n % 4) * 0x100000000000 + (n / 4) * 16;
+}
+
+struct Shards;
+
+}  // namespace
+
+template struct memtrace::test::Reach<Shards, &LiveTable::shards_>;
+
+TEST_CASE("an empty table finds nothing and needs no memory") {
+  const Table table(64);
+  CHECK(table.erase(address_number(1)) == LiveTable::Erase::kNotFound);
+  CHECK_FALSE(table.table->may_contain(address_number(1)));
+  CHECK(equal(*table.table, {}));
+  CHECK(table.arena.used_bytes() == 0);
+}
+
+TEST_CASE("an address handed out again without a free replaces its record") {
+  const Table table(64);
+  CHECK(table.insert(record_of(4096, 1)) == LiveTable::Insert::kAdded);
+  CHECK(table.insert(record_of(4096, 2)) == LiveTable::Insert::kReplaced);
+  CHECK(same(table.replaced, record_of(4096, 1)));
+  CHECK(equal(*table.table, {{4096, record_of(4096, 2)}}));
+  CHECK(table.erase(4096) == LiveTable::Erase::kErased);
+  CHECK(same(table.erased, record_of(4096, 2)));
+  CHECK_FALSE(table.table->may_contain(4096));
+}
+
+TEST_CASE("millions of random changes, against a map") {
+  for (const std::uint32_t shards : {1U, 64U, LiveTable::kMaxShards}) {
+    CAPTURE(shards);
+    const Table table(shards);
+    Shadow shadow;
+    std::mt19937_64 random(shards);
+    std::uint64_t wrong = 0;
+    for (std::uint64_t n = 0; n < 1'000'000; ++n) {
+      // The set swells and shrinks, so that arrays grow and removals shift across their ends.
+      const std::uint64_t reach = n % 200'000 < 100'000 ? 50'000 : 500;
+      const std::uint64_t address = address_number(random() % reach);
+      const auto known = shadow.find(address);
+      wrong += known != shadow.end() && !table.table->may_contain(address);
+      if (random() % 2 == 0) {
+        const LiveRecord record = record_of(address, n);
+        const bool replaces = known != shadow.end();
+        wrong +=
+            table.insert(record) != (replaces ? LiveTable::Insert::kReplaced : LiveTable::Insert::kAdded);
+        wrong += replaces && !same(table.replaced, known->second);
+        shadow[address] = record;
+      } else if (known != shadow.end()) {
+        wrong += table.erase(address) != LiveTable::Erase::kErased || !same(table.erased, known->second);
+        shadow.erase(known);
+      } else {
+        wrong += table.erase(address) != LiveTable::Erase::kNotFound;
+      }
+      if (n % 100'000 == 0) wrong += !equal(*table.table, shadow);
+    }
+    CHECK(wrong == 0);
+    CHECK(equal(*table.table, shadow));
+    for (const auto& [address, record] : shadow) wrong += table.erase(address) != LiveTable::Erase::kErased;
+    CHECK(wrong == 0);
+    CHECK(equal(*table.table, {}));
+    // The filter has no counter left: not one was lost on the way. (None was ever full.)
+    std::uint64_t maybe = 0;
+    for (std::uint64_t n = 0; n < 50'000; ++n) maybe += table.table->may_contain(address_number(n));
+    CHECK(maybe == 0);
+  }
+}
+
+TEST_CASE("eight threads change their own blocks and each other's, and the sum is exact") {
+  const Table table(16);
+  constexpr std::uint64_t kEach = 5'000;
+  std::vector<Shadow> shadows(8);
+  std::vector<std::uint64_t> wrong(8);
+  // Each block has one owner, as a heap guarantees; blocks of all owners share shards and probe windows.
+  test::run_threads(8, [&](unsigned thread) {
+    const LockOwner owner{thread + 1};
+    std::mt19937_64 random(thread);
+    LiveRecord out;
+    for (std::uint64_t n = 0; n < 100'000; ++n) {
+      const std::uint64_t address = address_number(random() % kEach * 8 + thread);
+      const bool known = shadows[thread].contains(address);
+      wrong[thread] += known && !table.table->may_contain(address);
+      if (!known) {
+        const LiveRecord record = record_of(address, n);
+        wrong[thread] += table.table->insert(record, owner, out) != LiveTable::Insert::kAdded;
+        shadows[thread][address] = record;
+      } else {
+        wrong[thread] += table.table->erase(Address{address}, owner, out) != LiveTable::Erase::kErased;
+        wrong[thread] += !same(out, shadows[thread][address]);
+        shadows[thread].erase(address);
+      }
+    }
+  });
+  Shadow all;
+  for (const Shadow& shadow : shadows) all.insert(shadow.begin(), shadow.end());
+  CHECK(wrong == std::vector<std::uint64_t>(8));
+  CHECK(equal(*table.table, all));
+}
+
+TEST_CASE("a snapshot reads whole records while eight threads grow the table") {
+  const Table table(4);
+  std::atomic<int> working{8};
+  std::atomic<std::uint64_t> torn{0};
+  test::run_threads(9, [&](unsigned thread) {
+    if (thread < 8) {
+      LiveRecord out;
+      for (std::uint64_t n = thread; n < 200'000; n += 8) {
+        (void)table.table->insert(record_of(address_number(n), n), LockOwner{thread + 1}, out);
+      }
+      --working;
+      return;
+    }
+    std::vector<LiveRecord> copy;
+    while (working > 0) {
+      for (std::uint32_t shard = 0; shard < 4; ++shard) {
+        copy.resize(table.table->records_in(shard) * 2);
+        const std::size_t copied = table.table->copy_shard(shard, copy.data(), copy.size());
+        if (copied == SIZE_MAX) continue;
+        for (std::size_t i = 0; i < copied; ++i) {
+          torn += !same(copy[i], record_of(copy[i].address, copy[i].sample_number));
+        }
+      }
+    }
+  });
+  CHECK(torn == 0);
+}
+
+TEST_CASE("asking for a shard's size never touches an array that growth has given back") {
+  std::vector<std::unique_ptr<Table>> tables;
+  for (int i = 0; i < 200; ++i) tables.push_back(std::make_unique<Table>(1));
+  std::atomic<std::size_t> at{0};
+  test::run_threads(2, [&](unsigned thread) {
+    LiveRecord out;
+    if (thread == 0) {
+      for (; at < tables.size(); ++at) {
+        for (std::uint64_t n = 0; n < 2'000; ++n) {
+          (void)tables[at]->table->insert(record_of(address_number(n), n), kOwner, out);
+        }
+      }
+    } else {
+      for (std::size_t now; (now = at) < tables.size();) (void)tables[now]->table->records_in(0);
+    }
+  });
+  for (const auto& table : tables) CHECK(table->table->records_in(0) == 2'000);
+}
+
+TEST_CASE("at its cap the table takes what fits, refuses the rest and goes on") {
+  const Table table(1, 3 * kPageBytes);  // an array of one page, then of two; four do not fit beside them
+  Shadow shadow;
+  std::uint64_t n = 0;
+  for (;; ++n) {
+    const LiveTable::Insert result = table.insert(record_of(address_number(n), n));
+    if (result != LiveTable::Insert::kAdded) {
+      CHECK(result == LiveTable::Insert::kLost);
+      break;
+    }
+    shadow[address_number(n)] = record_of(address_number(n), n);
+  }
+  CHECK(shadow.size() == (2 * kPageBytes - 40) / sizeof(LiveRecord) - 1);  // one slot stays free
+  CHECK(equal(*table.table, shadow));
+  CHECK(table.erase(address_number(n)) == LiveTable::Erase::kNotFound);
+  // An address that is handed out again is known to be free: the stale record must not outlive that.
+  CHECK(table.insert(record_of(address_number(3), 77)) == LiveTable::Insert::kReplaced);
+  shadow[address_number(3)] = record_of(address_number(3), 77);
+  CHECK(equal(*table.table, shadow));
+  CHECK(table.erase(address_number(5)) == LiveTable::Erase::kErased);
+  shadow.erase(address_number(5));
+  CHECK(table.insert(record_of(address_number(n), n)) == LiveTable::Insert::kAdded);
+  shadow[address_number(n)] = record_of(address_number(n), n);
+  CHECK(equal(*table.table, shadow));
+}
+
+TEST_CASE("without memory every record is lost, and nothing is found") {
+  const Table table(8, 0);
+  CHECK(table.insert(record_of(16, 1)) == LiveTable::Insert::kLost);
+  CHECK_FALSE(table.table->may_contain(16));
+  CHECK(table.erase(16) == LiveTable::Erase::kNotFound);
+}
+
+TEST_CASE("a filter counter that was full says maybe for ever") {
+  const Table table(1);
+  // Addresses whose hashes share the top 15 bits.
+  std::vector<std::uint64_t> together;
+  const auto counter = [](std::uint64_t address) { return ((address >> 4) * 0x9e3779b97f4a7c15) >> 49; };
+  for (std::uint64_t n = 1; together.size() < 300; ++n) {
+    if (counter(n * 16) == 77) together.push_back(n * 16);
+  }
+  for (std::size_t i = 0; i < 254; ++i) (void)table.insert(record_of(together[i], i));
+  for (std::size_t i = 0; i < 254; ++i) (void)table.erase(together[i]);
+  CHECK_FALSE(table.table->may_contain(together[0]));
+  for (std::size_t i = 0; i < together.size(); ++i) (void)table.insert(record_of(together[i], i));
+  for (std::size_t i = 0; i < together.size(); ++i) {
+    CHECK(table.table->may_contain(together[i]));
+    CHECK(table.erase(together[i]) == LiveTable::Erase::kErased);
+  }
+  CHECK(table.table->may_contain(together[0]));
+  CHECK(equal(*table.table, {}));
+}
+
+TEST_CASE("copies need room for every record") {
+  const Table table(1);
+  for (std::uint64_t n = 0; n < 10; ++n) (void)table.insert(record_of(address_number(n), n));
+  std::vector<LiveRecord> copy(10);
+  CHECK(table.table->copy_shard(0, copy.data(), 9) == SIZE_MAX);
+  CHECK(table.table->copy_shard(0, copy.data(), 10) == 10);
+  CHECK(table.table->records_in(0) >= 10);
+}
+
+TEST_CASE("a handler that interrupts its own thread in a shard loses its record instead of hanging") {
+  const Table table(1);
+  (void)table.insert(record_of(16, 1));
+  REQUIRE(reach(test::Member<Shards>{}, *table.table)[0].lock.acquire(kOwner));
+  CHECK(table.insert(record_of(32, 2)) == LiveTable::Insert::kLostLock);
+  CHECK(table.erase(16) == LiveTable::Erase::kLostLock);
+  reach(test::Member<Shards>{}, *table.table)[0].lock.release();
+  CHECK(table.erase(16) == LiveTable::Erase::kErased);
+}
+
+TEST_CASE("a forked child repairs what a vanished thread was changing") {
+  const Table table(2);
+  Shadow shadow;
+  for (std::uint64_t n = 0; n < 60; ++n) {
+    shadow[address_number(n)] = record_of(address_number(n), n);
+    (void)table.insert(shadow[address_number(n)]);
+  }
+  auto& shards = reach(test::Member<Shards>{}, *table.table);
+  for (auto& shard : shards) {
+    auto* array = shard.array.load();
+    if (!array) continue;
+    REQUIRE(shard.lock.acquire(LockOwner{9}));
+    // In the middle of a shift: one record stands twice, the count is off, and a slot has a hole before it.
+    std::uint64_t from = 0;
+    while (array->slots[from].address == 0) ++from;
+    std::uint64_t to = array->capacity - 1;
+    while (array->slots[to].address != 0) --to;
+    array->slots[to] = array->slots[from];
+    shard.count += 3;
+  }
+  CHECK(table.table->repair_after_fork() == 0);
+  CHECK(equal(*table.table, shadow));
+  for (const auto& [address, record] : shadow) {
+    CHECK(table.erase(address) == LiveTable::Erase::kErased);
+    CHECK(same(table.erased, record));
+  }
+  CHECK(equal(*table.table, {}));
+}
+
+TEST_CASE("a repair without memory loses the shard, says how much, and leaves it usable") {
+  const Table table(1, 2 * kPageBytes);  // the array of two pages needs the old one gone: no third page
+  for (std::uint64_t n = 0; n < 10; ++n) (void)table.insert(record_of(address_number(n), n));
+  void* rest = const_cast<PageArena&>(table.arena).take(kPageBytes);
+  REQUIRE(rest != nullptr);
+  REQUIRE(reach(test::Member<Shards>{}, *table.table)[0].lock.acquire(LockOwner{9}));
+  CHECK(table.table->repair_after_fork() == 10);
+  CHECK(equal(*table.table, {}));
+  CHECK(table.insert(record_of(16, 1)) == LiveTable::Insert::kAdded);
+  CHECK(equal(*table.table, {{16, record_of(16, 1)}}));
+}

@@ -1,0 +1,66 @@
+// Would break: the host hangs. A signal handler that meets its own thread's lock, a waiter nobody wakes, a
+// forked child that waits for a thread it does not have.
+#include "preload/sys/ranked_lock.hpp"
+
+#include "tests/support/catch.hpp"
+#include "tests/support/threads.hpp"
+
+using namespace memtrace;
+
+namespace {
+constexpr LockOwner kFirst{1};
+constexpr LockOwner kSecond{2};
+}  // namespace
+
+TEST_CASE("one holder at a time") {
+  RankedLock lock(LockRank::kLiveShard);
+  std::uint64_t counter = 0;  // not atomic: the lock is what keeps it right
+  std::atomic<std::uint64_t> lost{0};
+  test::run_threads(8, [&](unsigned thread) {
+    for (int i = 0; i < 20'000; ++i) {
+      const LockScope scope(lock, LockOwner{thread + 1});
+      if (scope.held()) {
+        ++counter;
+      } else {
+        ++lost;
+      }
+    }
+  });
+  CHECK(counter == 160'000);
+  CHECK(lost.load() == 0);
+}
+
+TEST_CASE("a thread that meets its own lock is told at once, and the lock stays held") {
+  RankedLock lock(LockRank::kLiveShard);
+  REQUIRE(lock.acquire(kFirst));
+  const std::int64_t before = sys::clock_ns(CLOCK_MONOTONIC);
+  {
+    const LockScope nested(lock, kFirst);
+    CHECK_FALSE(nested.held());
+  }
+  CHECK(sys::clock_ns(CLOCK_MONOTONIC) - before < 1'000'000'000);
+  // The scope that did not get it has not released it.
+  bool other = true;
+  test::run_threads(1, [&](unsigned) { other = lock.reset_after_fork(); });
+  CHECK(other);
+}
+
+TEST_CASE("waiting ends when the holder does not let go") {
+  RankedLock lock(LockRank::kLiveShard);
+  REQUIRE(lock.acquire(kFirst));
+  const std::int64_t before = sys::clock_ns(CLOCK_MONOTONIC);
+  CHECK_FALSE(lock.acquire(kSecond));
+  CHECK(sys::clock_ns(CLOCK_MONOTONIC) - before >= 2'000'000'000);
+  // The waiter left a mark for the holder; the holder still knows itself and can let go.
+  CHECK_FALSE(lock.acquire(kFirst));
+  lock.release();
+  CHECK(lock.acquire(kSecond));
+}
+
+TEST_CASE("a forked child gets the lock of a thread that vanished, and knows") {
+  RankedLock lock(LockRank::kLiveMaps);
+  CHECK_FALSE(lock.reset_after_fork());
+  REQUIRE(lock.acquire(kSecond));
+  CHECK(lock.reset_after_fork());
+  CHECK(lock.acquire(kFirst));
+}
