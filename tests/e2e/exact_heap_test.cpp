@@ -1,0 +1,38 @@
+// What would break: in exact mode a call site would hold more or less than the program gave it, because a
+// function is not hooked, is counted twice, counts what failed, or forgets whose a resized block is.
+#include "tests/support/catch.hpp"
+#include "tests/support/preloaded.hpp"
+
+namespace memtrace::test {
+namespace {
+
+TEST_CASE("every heap function is counted to the last unit, in snapshots and in their diff") {
+  for (const std::string unwinder : {"fp", "libunwind"}) {
+    CAPTURE(unwinder);
+    Preloaded victim("exact_heap", {unwinder == "fp" ? "library" : ""});
+    const Ending ending = victim.exact().set("MEMTRACE_UNWIND", unwinder).run();
+    CAPTURE(ending.err);
+    REQUIRE(ending.exit_code == 0);
+    const auto reports = reports_in(ending.out);
+    REQUIRE(reports.size() == 3);
+    CHECK(reports[0].truth.size() == (unwinder == "fp" ? 10 : 12));
+    CHECK(reports[2].truth.empty());
+
+    for (const Report& report : reports) {
+      CAPTURE(report.file);
+      CHECK(difference(sites_of(read_or_fail(report.file)), report.truth) == "");
+    }
+    for (std::size_t i = 1; i < reports.size(); ++i) {
+      const Sites growth = growth_by_memdiff(reports[i - 1].file, reports[i].file, "exact_heap");
+      CHECK(difference(growth, minus(reports[i].truth, reports[i - 1].truth)) == "");
+    }
+    const Snapshot last = read_or_fail(reports[2].file);
+    for (const char* counter :
+         {"lost_lock", "lost_table_full", "lost_stack_store_full", "replaced_records"}) {
+      CHECK(last.self.at(counter) == 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace memtrace::test
