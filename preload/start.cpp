@@ -20,14 +20,20 @@
 
 extern "C" char** environ;
 
+// Weak references, not dlsym: a failing dlsym allocates its message in the program's heap.
+extern "C" {
+[[gnu::weak]] void __asan_init();
+[[gnu::weak]] void __tsan_init();
+[[gnu::weak]] void __msan_init();
+[[gnu::weak]] void __hwasan_init();
+}
+
 namespace memtrace {
 namespace {
 
-bool another_tool_owns_malloc() {
-  for (const char* name : {"__asan_init", "__tsan_init", "__msan_init", "__hwasan_init"}) {
-    if (dlsym(RTLD_DEFAULT, name)) return true;
-  }
-  for (char** entry = environ; entry && *entry; ++entry) {
+bool another_tool_owns_malloc(char** environment) {
+  if (__asan_init || __tsan_init || __msan_init || __hwasan_init) return true;
+  for (char** entry = environment; entry && *entry; ++entry) {
     const std::string_view text(*entry);
     constexpr std::string_view kPreload = "LD_PRELOAD=";
     if (text.size() > kPreload.size() && std::string_view(text.data(), kPreload.size()) == kPreload &&
@@ -68,16 +74,20 @@ std::uint64_t draw_seed() {
   return seed;
 }
 
-[[gnu::constructor]] void start() {
+// Linked with -z initfirst: comes before every other constructor, whose allocations are the program's. The
+// libc's own is among them, so that `environ` may not be there yet: glibc hands the environment over, musl
+// has set it.
+[[gnu::constructor]] void start(int, char**, char** handed_over) {
+  char** const environment = environ ? environ : handed_over;
   const InHook hook;  // what we call may allocate: not the program's
   const int saved_errno = errno;
   real::resolve();
   if (getauxval(AT_SECURE) != 0) return;
   diag::start();
   Options options;
-  read_options(environ, options);
+  read_options(environment, options);
   if (options.enabled == Options::Enabled::kOff) return;
-  if (options.enabled != Options::Enabled::kForced && another_tool_owns_malloc()) return;
+  if (options.enabled != Options::Enabled::kForced && another_tool_owns_malloc(environment)) return;
   if (!g_snapshotter.start(options) || !g_snapshot_thread.start()) return;
   if (!matches_any(options.only, g_snapshotter.executable_name())) return;
 
