@@ -36,6 +36,13 @@ constexpr std::array<std::string_view, 14> kModulePrefixes = {
     "libc.so",    "libc-2",      "ld-linux",    "ld-musl",     "libstdc++.so", "libc++.so",  "libgcc_s",
     "libpthread", "libjemalloc", "libtcmalloc", "libmimalloc", "libmemtrace",  "libasan.so", "libc.musl"};
 
+// HotSpot's: what lies above them is who wanted the memory.
+constexpr std::array<std::string_view, 10> kJvmPrefixes = {"os::malloc",         "os::realloc",
+                                                           "os::commit_memory",  "os::pd_commit_memory",
+                                                           "os::reserve_memory", "os::pd_reserve_memory",
+                                                           "os::strdup",         "AllocateHeap",
+                                                           "ReallocateHeap",     "CHeapObj"};
+
 // Compilers append these to clones of a function: f.part.0, f.constprop.0.cold, f.llvm.123.
 std::string_view without_clone_suffix(std::string_view name) { return name.substr(0, name.find('.')); }
 
@@ -102,6 +109,7 @@ bool is_wrapper(std::string_view function, std::string_view file, std::string_vi
   if (function.empty()) return false;
   const std::string_view name = qualified_name(function);
   if (starts_with_any(name, kCppPrefixes) || starts_with_any(name, kRustShims)) return true;
+  if (base == "libjvm.so" && starts_with_any(name, kJvmPrefixes)) return true;
   if (file.ends_with(".rs") && starts_with_any(name, kRustPrefixes)) return true;
   if (file.empty() && starts_with_any(name, kRustAllocPrefixes)) return true;
   return is_c_allocator(name);

@@ -69,3 +69,10 @@ TEST_CASE("all of the C and C++ libraries and of allocators is passed over") {
   CHECK_FALSE(is_wrapper("", "", "/usr/lib/libcurl.so.4"));
   CHECK_FALSE(is_wrapper("", "", "/srv/libcache.so"));
 }
+
+TEST_CASE("HotSpot's own allocators are passed over in libjvm.so alone") {
+  CHECK(is_wrapper("os::malloc(unsigned long, MEMFLAGS)", "", "/usr/lib/jvm/lib/server/libjvm.so"));
+  CHECK(is_wrapper("AllocateHeap(unsigned long, MEMFLAGS)", "", "/usr/lib/jvm/lib/server/libjvm.so"));
+  CHECK_FALSE(is_wrapper("Unsafe_AllocateMemory0", "", "/usr/lib/jvm/lib/server/libjvm.so"));
+  CHECK_FALSE(is_wrapper("os::commit_memory(char*)", "", "/srv/app"));
+}
