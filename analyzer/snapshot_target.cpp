@@ -111,9 +111,14 @@ std::optional<Refusal> settings_refuse(pid_t pid, std::string_view environment) 
   std::error_code error;
   const std::string name = fs::read_symlink(proc(pid, "exe"), error).filename().string();
   if (!only || only->empty() || error) return std::nullopt;
+  // The shim also goes by the link that started the program, which only the program knows for certain.
+  const std::string started_as = fs::path(read_file(proc(pid, "cmdline")).value_or("").c_str()).filename();
   for (std::string_view rest = *only; !rest.empty();) {
     const std::size_t end = std::min(rest.find(','), rest.size());
-    if (fnmatch(std::string(rest.substr(0, end)).c_str(), name.c_str(), 0) == 0) return std::nullopt;
+    const std::string pattern(rest.substr(0, end));
+    if (fnmatch(pattern.c_str(), name.c_str(), 0) == 0 ||
+        fnmatch(pattern.c_str(), started_as.c_str(), 0) == 0)
+      return std::nullopt;
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return refuse(fmt::format("process {} runs {}, which MEMTRACE_ONLY={} leaves out", pid, name, *only));

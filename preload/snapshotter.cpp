@@ -1,6 +1,7 @@
 #include "preload/snapshotter.hpp"
 
 #include <errno.h>
+#include <sys/auxv.h>
 #include <sys/utsname.h>
 
 #include "format/snapshot_writer.hpp"
@@ -46,6 +47,30 @@ bool label_char(char c) {
          c == '-';
 }
 
+std::string_view base_name(std::string_view path) {
+  std::size_t slash = path.size();
+  while (slash > 0 && path[slash - 1] != '/') --slash;
+  return {path.data() + slash, path.size() - slash};
+}
+
+// Debian's redis-server is a link to redis-check-rdb: people know a program by the path that started it. A
+// script's path, the loader's and those of open files say nothing of the kind: empty then.
+std::string_view link_to_executable() {
+  const auto* path = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
+  struct stat executable {};
+  struct stat named {};
+  if (!path || path[0] != '/' || sys::call(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &executable, 0) != 0 ||
+      sys::call(SYS_newfstatat, AT_FDCWD, path, &named, 0) != 0 || named.st_dev != executable.st_dev ||
+      named.st_ino != executable.st_ino) {
+    return {};
+  }
+  const std::string_view text(path);
+  for (const std::string_view place : {std::string_view("/proc/"), std::string_view("/dev/")}) {
+    if (text.size() > place.size() && std::string_view(text.data(), place.size()) == place) return {};
+  }
+  return text;
+}
+
 void report_failure(const Path& path, int error) {
   Line line;
   line << "cannot write snapshot " << path.view() << ": ";
@@ -55,14 +80,16 @@ void report_failure(const Path& path, int error) {
 
 }  // namespace
 
+std::string_view Snapshotter::executable_name() const { return base_name(exe_.view()); }
+
 bool Snapshotter::start(const Options& options) {
   char buffer[4096];
   long size = sys::readlink("/proc/self/exe", buffer, sizeof buffer);
   if (size > 0) exe_ << std::string_view(buffer, static_cast<std::size_t>(size));
-  std::size_t slash = exe_.view().size();
-  while (slash > 0 && exe_.c_str()[slash - 1] != '/') --slash;
-  const char* name = exe_.c_str() + slash;
-  exe_name_ << (*name ? std::string_view(name) : std::string_view("unknown"));
+  const std::string_view started_as = link_to_executable();
+  program_ << (started_as.empty() ? exe_.view() : started_as);
+  const std::string_view name = base_name(program_.view());
+  name_ << (name.empty() ? std::string_view("unknown") : name);
 
   // Relative to where the program starts, wherever a daemon changes to later.
   if (options.dir.empty() || options.dir[0] != '/') {
@@ -129,7 +156,7 @@ int Snapshotter::write_all(int fd, const SnapshotRequest& request) {
   process.pid = pid_;
   process.ppid = parent_;
   process.boot_id = boot_id_.view();
-  process.exe = exe_.view();
+  process.exe = program_.view();
   process.host = host_.view();
   process.tags = tags_.view();
   process.rss_bytes = resident_bytes();
@@ -166,7 +193,7 @@ int Snapshotter::publish(int directory, std::string_view temporary, const Label&
   FixedText<256> name;
   for (int attempt = 0; attempt < 1000; ++attempt) {
     name.clear();
-    name << exe_name_.view() << "." << pid_ << ".";
+    name << name_.view() << "." << pid_ << ".";
     for (int i = 0; i < 4; ++i) name.hex(session_.bytes[static_cast<std::size_t>(i)], 2);
     name << ".";
     name.padded(sequence_, 4);
@@ -195,7 +222,7 @@ int Snapshotter::take(const SnapshotRequest& request) {
     return -directory;
   }
   FixedText<128> temporary;
-  temporary << "." << exe_name_.view() << "." << pid_ << ".";
+  temporary << "." << name_.view() << "." << pid_ << ".";
   for (int i = 4; i < 12; ++i) temporary.hex(session_.bytes[static_cast<std::size_t>(i)], 2);
   temporary << ".tmp";
   path_.clear();

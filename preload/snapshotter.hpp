@@ -34,8 +34,10 @@ class Snapshotter {
   [[nodiscard]] int take(const SnapshotRequest& request);
   [[nodiscard]] const Path& path() const { return path_; }
 
-  // The base name of the executable, at most 64 bytes.
-  [[nodiscard]] std::string_view executable_name() const { return exe_name_.view(); }
+  // The base name that the program was started by: of the executable, or of a link to it. At most 64 bytes.
+  [[nodiscard]] std::string_view program_name() const { return name_.view(); }
+  // The base name of the executable.
+  [[nodiscard]] std::string_view executable_name() const;
 
  private:
   struct Totals;
@@ -47,7 +49,8 @@ class Snapshotter {
 
   Path directory_;
   Path exe_;
-  FixedText<65> exe_name_;
+  Path program_;  // as exe_, or the link to it that the program was started by
+  FixedText<65> name_;
   FixedText<65> host_;
   FixedText<40> boot_id_;
   FixedText<512> tags_;

@@ -89,7 +89,10 @@ std::uint64_t draw_seed() {
   if (options.enabled == Options::Enabled::kOff) return;
   if (options.enabled != Options::Enabled::kForced && another_tool_owns_malloc(environment)) return;
   if (!g_snapshotter.start(options) || !g_snapshot_thread.start()) return;
-  if (!matches_any(options.only, g_snapshotter.executable_name())) return;
+  if (!matches_any(options.only, g_snapshotter.program_name()) &&
+      !matches_any(options.only, g_snapshotter.executable_name())) {
+    return;
+  }
 
   dl_iterate_phdr(note_allocator, nullptr);
   real::seal();
