@@ -178,8 +178,10 @@ int Snapshotter::write_all(int fd, const SnapshotRequest& request) {
 int Snapshotter::open_directory(Line& problem) {
   const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
   long fd = sys::open(directory_.c_str(), flags);
-  if (fd == -ENOENT && sys::call(SYS_mkdirat, AT_FDCWD, directory_.c_str(), 0700) == 0) {
-    fd = sys::open(directory_.c_str(), flags);
+  if (fd == -ENOENT) {
+    const long made = sys::call(SYS_mkdirat, AT_FDCWD, directory_.c_str(), 0700);
+    // EEXIST: another process was faster.
+    fd = made == 0 || made == -EEXIST ? sys::open(directory_.c_str(), flags) : made;
   }
   if (fd < 0) {
     problem << "snapshot refused: directory " << directory_.view() << ": ";

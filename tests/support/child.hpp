@@ -1,6 +1,7 @@
 // Runs a part of a test in a forked child: globals it starts, limits it sets and crashes stay there.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,10 +16,13 @@ extern "C" [[gnu::used]] inline const char* __tsan_default_options() { return "h
 
 namespace memtrace::test {
 
+// Where failures are told, whatever a test does to fd 2.
+inline const int g_told_at = fcntl(2, F_DUPFD_CLOEXEC, 100);
+
 // In the child: says where, and fails it.
 inline void expect(bool fine, std::source_location where = std::source_location::current()) {
   if (fine) return;
-  (void)std::fprintf(stderr, "%s:%u: expectation failed in a child\n", where.file_name(), where.line());
+  dprintf(g_told_at, "%s:%u: expectation failed in a child\n", where.file_name(), where.line());
   _exit(1);
 }
 
@@ -36,7 +40,7 @@ template <class F>
     try {
       body();
     } catch (const std::exception& error) {
-      (void)std::fprintf(stderr, "in a child: %s\n", error.what());
+      dprintf(g_told_at, "in a child: %s\n", error.what());
       _exit(1);
     }
     _exit(0);

@@ -1,6 +1,8 @@
 // Would break: P6. Our text in a file that the host opened where stderr was, or a line cut without a newline.
 #include "preload/sys/diag.hpp"
 
+#include <sys/mman.h>
+
 #include <cerrno>
 #include <cstring>
 
@@ -18,14 +20,14 @@ Line line_of(std::string_view text) {
 }  // namespace
 
 TEST_CASE("a message is one line with the prefix") {
-  const test::CapturedStderr captured;
+  test::CapturedStderr captured;
   diag::set_level(LogLevel::kWarn);
   diag::say(LogLevel::kError, line_of("disk full"));
   CHECK(captured.text() == "memtrace: disk full\n");
 }
 
 TEST_CASE("levels above the wanted one are dropped") {
-  const test::CapturedStderr captured;
+  test::CapturedStderr captured;
   std::string expected;
   for (const LogLevel level : {LogLevel::kError, LogLevel::kWarn, LogLevel::kInfo}) {
     diag::set_level(level);
@@ -39,7 +41,7 @@ TEST_CASE("levels above the wanted one are dropped") {
 }
 
 TEST_CASE("a fd 2 that became another file is left alone") {
-  const test::CapturedStderr captured;
+  test::CapturedStderr captured;
   diag::set_level(LogLevel::kWarn);
   const int data = memfd_create("the host's data", 0);
   const int kept = dup(2);
@@ -56,7 +58,7 @@ TEST_CASE("a fd 2 that became another file is left alone") {
 }
 
 TEST_CASE("a long line is cut and still ends") {
-  const test::CapturedStderr captured;
+  test::CapturedStderr captured;
   diag::set_level(LogLevel::kWarn);
   const Line line = line_of(std::string(2000, 'x'));
   CHECK(line.cut());
