@@ -25,8 +25,10 @@ constinit std::atomic<std::size_t> g_bootstrap_used{0};
 void* bootstrap_take(std::size_t size) {
   if (size > real::kBootstrapBytes) return nullptr;
   const std::size_t whole = sizeof(BootstrapHeader) + ((size + 15) & ~std::size_t{15});
-  const std::size_t at = g_bootstrap_used.fetch_add(whole, std::memory_order_relaxed);
-  if (at + whole > real::kBootstrapBytes) return nullptr;  // dlsym copes with a failing malloc
+  std::size_t at = g_bootstrap_used.load(std::memory_order_relaxed);
+  do {
+    if (at + whole > real::kBootstrapBytes) return nullptr;  // dlsym copes with a failing malloc
+  } while (!g_bootstrap_used.compare_exchange_weak(at, at + whole, std::memory_order_relaxed));
   auto* header = reinterpret_cast<BootstrapHeader*>(real::g_bootstrap + at);
   header->size = size;
   return header + 1;
