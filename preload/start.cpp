@@ -31,9 +31,9 @@ extern "C" {
 namespace memtrace {
 namespace {
 
-bool another_tool_owns_malloc(char** environment) {
+bool another_tool_owns_malloc() {
   if (__asan_init || __tsan_init || __msan_init || __hwasan_init) return true;
-  for (char** entry = environment; entry && *entry; ++entry) {
+  for (char** entry = environ; entry && *entry; ++entry) {
     const std::string_view text(*entry);
     constexpr std::string_view kPreload = "LD_PRELOAD=";
     if (text.size() > kPreload.size() && std::string_view(text.data(), kPreload.size()) == kPreload &&
@@ -74,20 +74,16 @@ std::uint64_t draw_seed() {
   return seed;
 }
 
-// Linked with -z initfirst: comes before every other constructor, whose allocations are the program's. The
-// libc's own is among them, so that `environ` may not be there yet: glibc hands the environment over, musl
-// has set it.
-[[gnu::constructor]] void start(int, char**, char** handed_over) {
-  char** const environment = environ ? environ : handed_over;
+[[gnu::constructor]] void start() {
   const InHook hook;  // what we call may allocate: not the program's
   const int saved_errno = errno;
   real::resolve();
   if (getauxval(AT_SECURE) != 0) return;
   diag::start();
   Options options;
-  read_options(environment, options);
+  read_options(environ, options);
   if (options.enabled == Options::Enabled::kOff) return;
-  if (options.enabled != Options::Enabled::kForced && another_tool_owns_malloc(environment)) return;
+  if (options.enabled != Options::Enabled::kForced && another_tool_owns_malloc()) return;
   if (!g_snapshotter.start(options) || !g_snapshot_thread.start()) return;
   if (!matches_any(options.only, g_snapshotter.program_name()) &&
       !matches_any(options.only, g_snapshotter.executable_name())) {

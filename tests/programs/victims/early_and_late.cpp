@@ -4,8 +4,6 @@
 
 #include "tests/programs/victims/truth.h"
 
-extern "C" void touch_library();
-
 namespace {
 
 void* volatile kept;
@@ -16,7 +14,6 @@ void* volatile kept;
     kept = malloc(size);            \
     BORN(size);                     \
   }
-ALLOCATES(in_preinit, 11)
 ALLOCATES(in_constructor, 22)
 ALLOCATES(in_static_object, 33)
 ALLOCATES(in_main, 44)
@@ -25,7 +22,8 @@ ALLOCATES(in_static_destructor, 66)
 ALLOCATES(in_destructor, 77)
 ALLOCATES(in_key_destructor, 88)
 
-void preinit(int, char**, char**) { in_preinit(); }  // before every constructor but the loader's first
+// Before every constructor, the shim's included: such a block is not recorded, but must be good.
+void preinit(int, char**, char**) { kept = malloc(11); }
 [[gnu::section(".preinit_array"), gnu::used]] void (*preinit_entry)(int, char**, char**) = preinit;
 
 [[gnu::constructor]] void constructor() { in_constructor(); }
@@ -57,6 +55,5 @@ int main() {
   };
   REQUIRE(pthread_create(&thread, nullptr, body, nullptr) == 0);
   REQUIRE(pthread_join(thread, nullptr) == 0);
-  touch_library();
   return 0;
 }
