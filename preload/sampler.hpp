@@ -41,6 +41,13 @@ class Sampler {
   // that the allocation at hand was not tried: call step() again. Precondition: the thread has a serial.
   [[nodiscard]] bool rearm() const;
 
+  // In a forked child, so that siblings do not draw alike: for threads to come, and for this one. `child`
+  // tells the siblings apart, such as a thread id. The countdown at hand stays.
+  void reseed(std::uint32_t child) { seed_ += child * kChildStep; }
+  static void diverge(std::uint32_t child) {
+    if (t_state.random != 0) t_state.random = (t_state.random + child * kChildStep) | 1;
+  }
+
   // Cold. What an allocation of this size stands for when it is a sample.
   [[nodiscard]] Weight weight(std::uint64_t size_bytes) const;
 
@@ -51,6 +58,8 @@ class Sampler {
   [[nodiscard]] std::uint64_t interval_bytes() const { return interval_bytes_; }
 
  private:
+  static constexpr std::uint64_t kChildStep = 0x9fb21c651e98df25;
+
   SamplingMode mode_ = SamplingMode::kPoissonBytes;
   std::uint64_t interval_bytes_ = 0;
   std::uint64_t seed_ = 0;

@@ -24,6 +24,8 @@ void identify_thread() {
     thread.serial = g_tracker.threads.new_serial();
   } else if (thread.fork_generation == g_tracker.forks.generation()) {
     return;
+  } else if (!g_tracker.fixed_seed) {
+    Sampler::diverge(g_tracker.thread_id.current());
   }
   thread.fork_generation = g_tracker.forks.generation();
   g_tracker.threads.set_tid(thread.serial, g_tracker.thread_id.current());
@@ -177,6 +179,7 @@ bool adopt_fork() {
     count(g_counters.unwinders_lost_in_fork);
     g_tracker.unwinder = {capture_by_frame_pointer, "fp"};
   }
+  if (!g_tracker.fixed_seed) g_tracker.sampler.reseed(g_tracker.thread_id.current());
   g_tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
   if (!g_tracker.follow_children) disarm();
   g_tracker.forks.adopted();
@@ -244,10 +247,31 @@ constexpr std::uint64_t kPageMask = kPageBytes - 1;
 
 bool wants_maps() { return g_tracker.record_maps && active() && adopt_fork() && active(); }
 
+void commit(TakenRange& taken) {
+  if (!taken.taken || taken.removed.count == 0) return;
+  const bool done = g_tracker.maps.commit(taken.removed, this_thread_owner(),
+                                          [](const Mapping& mapping, std::uint64_t bytes, bool last) {
+                                            if (last) count(g_counters.samples_freed);
+                                            if (counts_as_live(mapping.kind))
+                                              count_freed(mapping.stack, whole(last, bytes));
+                                          });
+  if (!done) count(g_counters.lost_maps);
+}
+
 AllocKind kind_of(int protection, int flags) {
   if (!(flags & MAP_ANONYMOUS)) return AllocKind::kFile;
   if ((flags & MAP_TYPE) != MAP_PRIVATE) return AllocKind::kShared;
   return protection == PROT_NONE ? AllocKind::kReserved : AllocKind::kMmap;
+}
+
+// The kernel hands out free pages only: what is known of them was unmapped by a way that we did not see.
+bool drop_stale(const Mapping& fresh) {
+  TakenRange stale;
+  stale.taken = g_tracker.maps.remove(fresh.address, fresh.address + fresh.size_bytes, this_thread_owner(),
+                                      stale.removed);
+  if (stale.removed.count > 0) count(g_counters.replaced_records);
+  commit(stale);
+  return stale.taken;
 }
 
 void record_mapping(void* address, std::size_t size, AllocKind kind, Caller caller) {
@@ -269,7 +293,9 @@ void record_mapping(void* address, std::size_t size, AllocKind kind, Caller call
     count(g_counters.samples);
     if (counts_as_live(kind)) count_allocated(mapping.stack, whole(1, mapping.size_bytes));
     g_tracker.any_live_map.store(true, std::memory_order_relaxed);
-    if (!g_tracker.maps.insert(mapping, this_thread_owner())) count(g_counters.lost_maps);
+    if (!drop_stale(mapping) || !g_tracker.maps.insert(mapping, this_thread_owner())) {
+      count(g_counters.lost_maps);
+    }
   }
   errno = saved_errno;
 }
@@ -316,15 +342,8 @@ void put_back(TakenRange& taken) {
 }
 
 void forget(TakenRange& taken) {
-  if (!taken.taken || taken.removed.count == 0) return;
   const InHook hook;
-  const bool done = g_tracker.maps.commit(taken.removed, this_thread_owner(),
-                                          [](const Mapping& mapping, std::uint64_t bytes, bool last) {
-                                            if (last) count(g_counters.samples_freed);
-                                            if (counts_as_live(mapping.kind))
-                                              count_freed(mapping.stack, whole(last, bytes));
-                                          });
-  if (!done) count(g_counters.lost_maps);
+  commit(taken);
 }
 
 }  // namespace tracker

@@ -1,0 +1,287 @@
+// Would break: what no stage can break alone. Samples lost or counted twice between threads, forks and
+// nested calls; a host that is recorded after it asked not to be.
+#include "preload/tracker.hpp"
+
+#include <cmath>
+#include <set>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/stages.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/support/threads.hpp"
+
+using namespace memtrace;
+using test::expect;
+
+namespace {
+
+template <class F>
+bool traced(F body, Options options = test::exact_options("/tmp")) {
+  return test::in_child([&] {
+           test::start_stages(options);
+           body();
+         })
+      .fine();
+}
+
+std::uint64_t live_records() {
+  std::uint64_t count = 0;
+  std::vector<LiveRecord> copy;
+  for (std::uint32_t shard = 0; shard < g_tracker.live.shard_count(); ++shard) {
+    copy.resize(g_tracker.live.records_in(shard));
+    count += g_tracker.live.copy_shard(shard, copy.data(), copy.size());
+  }
+  return count;
+}
+
+// What the tables lost, under any name.
+std::uint64_t lost() {
+  std::uint64_t sum = 0;
+#define MEMTRACE_COUNTER(name, meaning) \
+  if (std::string_view(#name).starts_with("lost_")) sum += g_counters.name;
+#include "preload/counters.inc"
+#undef MEMTRACE_COUNTER
+  return sum;
+}
+
+Options sampled_options(std::uint64_t interval) {
+  Options options = test::exact_options("/tmp");
+  options.sample = {SamplingMode::kPoissonBytes, interval};
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("before start and after disarm the hooks only forward") {
+  CHECK(test::in_child([] {
+          real::resolve();
+          void* early = memtrace_hook_malloc(10);
+          test::start_stages(test::exact_options("/tmp"));
+          void* block = memtrace_hook_malloc(20);
+          expect(g_counters.samples == 1);  // and the first was no trial that the second pays for
+          memtrace_hook_free(early);
+          tracker::disarm();
+          memtrace_hook_free(memtrace_hook_malloc(30));
+          memtrace_hook_free(block);
+          expect(g_counters.samples == 1);
+          expect(g_counters.samples_freed == 0);
+          expect(live_records() == 1);
+        }).fine());
+}
+
+TEST_CASE("paused: nothing new is recorded, frees are") {
+  CHECK(traced([] {
+    void* before = memtrace_hook_malloc(10);
+    g_tracker.paused = true;
+    void* meanwhile = memtrace_hook_malloc(10);
+    memtrace_hook_free(before);
+    expect(live_records() == 0);
+    g_tracker.paused = false;
+    void* after = memtrace_hook_malloc(10);
+    expect(live_records() == 1);
+    memtrace_hook_free(after);
+    memtrace_hook_free(meanwhile);
+    expect(live_records() == 0);
+  }));
+}
+
+TEST_CASE("eight threads hand blocks around: the live set is exact when they rest") {
+  CHECK(traced([] {
+    constexpr std::size_t kSlots = 256;
+    std::atomic<void*> slots[kSlots]{};
+    test::run_threads(8, [&](unsigned thread) {
+      std::uint64_t random = thread + 1;
+      for (int i = 0; i < 20'000; ++i) {
+        random = random * 6364136223846793005 + 1442695040888963407;
+        void* block = random >> 60 == 0 ? nullptr : memtrace_hook_malloc((random >> 40) % 300);
+        if (random >> 62 == 1) block = memtrace_hook_realloc(block, (random >> 30) % 500 + 1);
+        memtrace_hook_free(slots[(random >> 20) % kSlots].exchange(block));  // often another thread's
+      }
+    });
+    std::uint64_t held = 0;
+    for (std::atomic<void*>& slot : slots) held += slot != nullptr;
+    expect(live_records() == held);
+    expect(g_counters.samples - g_counters.samples_freed == held);
+    expect(g_counters.replaced_records == 0);
+    for (std::atomic<void*>& slot : slots) memtrace_hook_free(slot);
+    expect(live_records() == 0);
+    expect(lost() == 0);
+    for (std::uint32_t id = 1; id <= g_tracker.stacks.size(); ++id) {
+      const StackEntry& stack = *g_tracker.stacks.find(StackId{id});
+      expect(stack.allocated_count == stack.freed_count);
+      expect(stack.allocated_bytes == stack.freed_bytes);
+    }
+  }));
+}
+
+TEST_CASE("sampled through the hooks: estimates are the truth, within their deviation") {
+  constexpr std::uint64_t kInterval = 4096;
+  CHECK(traced(
+      [] {
+        constexpr double kThreads = 4;
+        constexpr double kEach = 50'000;
+        test::run_threads(kThreads, [&](unsigned) {
+          for (double i = 0; i < kEach; ++i) {
+            memtrace_hook_free(memtrace_hook_malloc(64));
+            memtrace_hook_free(memtrace_hook_calloc(2, 500));
+          }
+        });
+        double count = 0;
+        double bytes = 0;
+        for (std::uint32_t id = 1; id <= g_tracker.stacks.size(); ++id) {
+          const StackEntry& stack = *g_tracker.stacks.find(StackId{id});
+          expect(stack.allocated_count == stack.freed_count);
+          count += std::ldexp(static_cast<double>(stack.allocated_count), -Weight::kCountBits);
+          bytes += std::ldexp(static_cast<double>(stack.allocated_bytes), -Weight::kBytesBits);
+        }
+        const double n = kThreads * kEach;
+        double count_variance = 0;
+        double bytes_variance = 0;
+        for (const double size : {64.0, 1000.0}) {
+          const double p = -std::expm1(-size / kInterval);
+          count_variance += n * (1 - p) / p;
+          bytes_variance += n * size * size * (1 - p) / p;
+        }
+        expect(std::abs(count - 2 * n) < 4 * std::sqrt(count_variance));
+        expect(std::abs(bytes - 1064 * n) < 4 * std::sqrt(bytes_variance));
+        expect(lost() == 0);
+        expect(live_records() == 0);
+      },
+      sampled_options(kInterval)));
+}
+
+TEST_CASE("stacks longer than the limit are cut and say so") {
+  Options options = test::exact_options("/tmp");
+  options.max_frames = 1;
+  CHECK(traced(
+      [] {
+        g_tracker.unwinder.capture = [](Caller caller, ReturnAddress* frames, std::size_t room) {
+          for (std::size_t i = 0; i < room; ++i) frames[i] = caller.return_address;
+          return room;
+        };
+        (void)memtrace_hook_malloc(10);
+        expect(g_counters.truncated_stacks == 1);
+        expect(g_tracker.stacks.find(StackId{1})->frame_count == 1);
+        expect(g_tracker.stacks.find(StackId{1})->truncated == 1);
+      },
+      options));
+}
+
+TEST_CASE("an unwinder that fails leaves the caller's address; one that allocates costs nothing") {
+  CHECK(traced([] {
+    g_tracker.unwinder.capture = [](Caller, ReturnAddress*, std::size_t) {
+      memtrace_hook_free(memtrace_hook_malloc(1'000'000));
+      return std::size_t{0};
+    };
+    void* block = memtrace_hook_malloc(10);
+    expect(g_counters.failed_unwinds == 1);
+    expect(g_counters.samples == 1);
+    expect(g_counters.nested_calls == 1);
+    expect(g_tracker.stacks.find(StackId{1})->frame_count == 1);
+    memtrace_hook_free(block);
+    expect(live_records() == 0);
+  }));
+}
+
+TEST_CASE("a child counts on from its parent's tables; its parent never hears of it") {
+  CHECK(traced([] {
+    void* block = memtrace_hook_malloc(10);
+    expect(test::in_child([&] {
+             memtrace_hook_free(block);
+             expect(live_records() == 0);
+             (void)memtrace_hook_malloc(20);
+             expect(live_records() == 1);
+             expect(g_counters.forks_seen == 1);
+             expect(g_tracker.forks.generation() == 1);
+           }).fine());
+    expect(live_records() == 1);
+    expect(g_counters.forks_seen == 0);
+  }));
+}
+
+TEST_CASE("children that are not to be followed are left alone") {
+  Options options = test::exact_options("/tmp");
+  options.children = false;
+  CHECK(traced(
+      [] {
+        (void)memtrace_hook_malloc(10);
+        expect(test::in_child([] {
+                 (void)memtrace_hook_malloc(20);
+                 expect(!tracker::active());
+                 expect(live_records() == 1);
+               }).fine());
+      },
+      options));
+}
+
+TEST_CASE("a child forked while eight threads allocate goes on, and has whole tables") {
+  CHECK(traced([] {
+    std::atomic<bool> done{false};
+    std::atomic<int> failed{0};
+    test::run_threads(9, [&](unsigned thread) {
+      if (thread == 8) {
+        for (int i = 0; i < 100; ++i) {
+          const pid_t child = fork();
+          if (child == 0) {
+            alarm(20);
+            void* mine[50];
+            for (void*& block : mine) block = memtrace_hook_malloc(50);
+            const std::uint64_t with = live_records();
+            for (void* block : mine) memtrace_hook_free(block);
+            expect(live_records() == with - 50);
+            expect(g_counters.lost_lock == 0);
+            _exit(0);
+          }
+          int status = -1;
+          waitpid(child, &status, 0);
+          failed += status != 0;
+        }
+        done = true;
+        return;
+      }
+      void* held[64] = {};
+      for (std::uint64_t i = 0; !done; ++i) {
+        memtrace_hook_free(held[i % 64]);
+        held[i % 64] = memtrace_hook_malloc(i % 1000);
+      }
+    });
+    expect(failed == 0);
+  }));
+}
+
+TEST_CASE("siblings do not sample alike, unless a seed is fixed") {
+  const auto countdowns = [](bool fixed) {
+    std::set<std::int64_t> of_old_thread;
+    std::set<std::int64_t> of_new_thread;
+    expect(traced(
+        [&] {
+          g_tracker.fixed_seed = fixed;
+          void* first = memtrace_hook_malloc(100'000);
+          memtrace_hook_free(first);
+          int results[2];
+          expect(pipe(results) == 0);
+          for (int i = 0; i < 5; ++i) {
+            expect(test::in_child([&] {
+                     std::int64_t drawn[2];
+                     (void)memtrace_hook_malloc(100'000);  // certainly a sample: draws the next countdown
+                     drawn[0] = t_state.countdown;
+                     test::run_threads(1, [&](unsigned) {
+                       (void)memtrace_hook_malloc(100'000);
+                       drawn[1] = t_state.countdown;
+                     });
+                     expect(write(results[1], drawn, sizeof drawn) == sizeof drawn);
+                   }).fine());
+            std::int64_t drawn[2];
+            expect(read(results[0], drawn, sizeof drawn) == sizeof drawn);
+            of_old_thread.insert(drawn[0]);
+            of_new_thread.insert(drawn[1]);
+          }
+          expect(of_old_thread.size() == (fixed ? 1 : 5));
+          expect(of_new_thread.size() == (fixed ? 1 : 5));
+        },
+        sampled_options(1000)));
+    return true;
+  };
+  CHECK(countdowns(false));
+  CHECK(countdowns(true));
+}
