@@ -55,12 +55,14 @@ bool Modules::reserve_module() {
   if (larger > kMaxModules) return false;
   auto* fresh = static_cast<LoadedModule*>(arena_->take(larger * sizeof(LoadedModule)));
   if (!fresh) return false;
-  if (modules_) {
-    __builtin_memcpy(static_cast<void*>(fresh), modules_, count_ * sizeof(LoadedModule));
-    arena_->give_back(modules_, capacity_ * sizeof(LoadedModule));
-  }
+  if (modules_) __builtin_memcpy(static_cast<void*>(fresh), modules_, count_ * sizeof(LoadedModule));
+  // The new list first: a child forked in between goes on with it.
+  LoadedModule* const old = modules_;
+  const std::uint32_t old_capacity = capacity_;
   modules_ = fresh;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   capacity_ = larger;
+  if (old) arena_->give_back(old, old_capacity * sizeof(LoadedModule));
   return true;
 }
 
@@ -71,12 +73,13 @@ bool Modules::reserve_text(std::size_t bytes) {
   if (larger > kMaxTextBytes) return false;
   auto* fresh = static_cast<char*>(arena_->take(larger));
   if (!fresh) return false;
-  if (text_) {
-    __builtin_memcpy(fresh, text_, text_used_);
-    arena_->give_back(text_, text_capacity_);
-  }
+  if (text_) __builtin_memcpy(fresh, text_, text_used_);
+  char* const old = text_;
+  const std::size_t old_capacity = text_capacity_;
   text_ = fresh;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   text_capacity_ = larger;
+  if (old) arena_->give_back(old, old_capacity);
   return true;
 }
 

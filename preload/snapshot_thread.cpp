@@ -40,10 +40,22 @@ bool SnapshotThread::start() {
   return true;
 }
 
+std::uint32_t SnapshotThread::word(State state) {
+  return g_tracker.forks.generation() << 2 | static_cast<std::uint32_t>(state);
+}
+
+SnapshotThread::State SnapshotThread::state_of(std::uint32_t seen) {
+  return seen >> 2 == word(State::kNone) >> 2 ? static_cast<State>(seen & 3) : State::kNone;
+}
+
 // True: the caller owns request_ and the stack, and must launch or give up.
 bool SnapshotThread::claim() {
-  State none = State::kNone;
-  if (!state_.compare_exchange_strong(none, State::kRunning, std::memory_order_acq_rel)) return false;
+  std::uint32_t seen = state_.load(std::memory_order_acquire);
+  if (state_of(seen) != State::kNone ||
+      !state_.compare_exchange_strong(seen, word(State::kRunning), std::memory_order_acq_rel)) {
+    return false;
+  }
+  if (seen >> 2 != word(State::kNone) >> 2) thread_.store(0, std::memory_order_relaxed);  // the parent's
   // The last thread has nothing left to do but leave its stack.
   for (std::uint32_t last; (last = thread_.load(std::memory_order_acquire)) != 0;) {
     const timespec moment{0, 1'000'000};
@@ -77,7 +89,7 @@ int SnapshotThread::launch() {
       : "rcx", "r11", "memory");
   sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
   if (result < 0) {
-    state_.store(State::kNone, std::memory_order_release);
+    state_.store(word(State::kNone), std::memory_order_release);
     count(g_counters.snapshots_failed);
     return static_cast<int>(-result);
   }
@@ -88,10 +100,10 @@ void SnapshotThread::run() {
   SnapshotThread& self = g_snapshot_thread;
   for (;;) {
     self.result_ = g_snapshotter.take(self.request_);
-    State running = State::kRunning;
+    std::uint32_t running = word(State::kRunning);
     // From here on another thread may claim: it waits until the kernel says that this one has left.
-    if (self.state_.compare_exchange_strong(running, State::kNone, std::memory_order_acq_rel)) break;
-    self.state_.store(State::kRunning, std::memory_order_relaxed);
+    if (self.state_.compare_exchange_strong(running, word(State::kNone), std::memory_order_acq_rel)) break;
+    self.state_.store(word(State::kRunning), std::memory_order_relaxed);
     self.request_ = SnapshotRequest{TriggerReason::kSignal, {}};
   }
   for (;;) sys::call(SYS_exit, 0);
@@ -100,10 +112,10 @@ void SnapshotThread::run() {
 bool SnapshotThread::post(const SnapshotRequest& request) {
   if (!stack_) return false;
   for (;;) {
-    State state = state_.load(std::memory_order_acquire);
-    if (state == State::kRunningAndAsked) return true;
-    if (state == State::kRunning) {
-      if (state_.compare_exchange_strong(state, State::kRunningAndAsked, std::memory_order_acq_rel))
+    std::uint32_t seen = state_.load(std::memory_order_acquire);
+    if (state_of(seen) == State::kRunningAndAsked) return true;
+    if (state_of(seen) == State::kRunning) {
+      if (state_.compare_exchange_strong(seen, word(State::kRunningAndAsked), std::memory_order_acq_rel))
         return true;
       continue;
     }
@@ -130,11 +142,6 @@ int SnapshotThread::take_and_wait(const SnapshotRequest& request, Path& path) {
   // later file.
   path = g_snapshotter.path();
   return result_;
-}
-
-void SnapshotThread::reset_after_fork() {
-  state_.store(State::kNone, std::memory_order_relaxed);
-  thread_.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace memtrace

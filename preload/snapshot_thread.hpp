@@ -26,18 +26,21 @@ class SnapshotThread {
   // the file's.
   [[nodiscard]] int take_and_wait(const SnapshotRequest& request, Path& path);
 
-  void reset_after_fork();
-
  private:
   // kNone also means: a finished thread may still be on its way out; thread_ is zeroed by the kernel when it
   // has left.
   enum class State : std::uint32_t { kNone, kRunning, kRunningAndAsked };
 
+  // State and fork generation in one word: what a parent's thread was doing at the fork is kNone in the child
+  // (P9).
+  [[nodiscard]] static std::uint32_t word(State state);
+  [[nodiscard]] static State state_of(std::uint32_t seen);
+
   [[nodiscard]] bool claim();
   [[nodiscard]] int launch();
   [[noreturn]] static void run();
 
-  std::atomic<State> state_{State::kNone};
+  std::atomic<std::uint32_t> state_{0};
   std::atomic<std::uint32_t> thread_{0};  // kernel id while it exists
   SnapshotRequest request_;
   int result_ = 0;
