@@ -161,8 +161,11 @@ void publish(const struct sigaction& action, bool in_libjvm) {
   g_current.store(next, std::memory_order_release);
 }
 
+// The kernel keeps the flags of the handler that is gone; calls are to be restarted from now on.
 void reset_view() {
   const Writer writer;
+  const struct sigaction ours = kernel_action({});
+  (void)g_real.sigaction(g_signal, &ours, nullptr);
   publish({}, false);
 }
 

@@ -142,6 +142,7 @@ TEST_CASE("a handler that is installed for one time gives way to snapshots") {
   CHECK(victim.ask("raise") == "raised");
   CHECK(victim.ask("count") == "1");
   CHECK(victim.ask("view") == "default");
+  victim.wait_until_reading();  // a call that its own handler would have cut short, but not a snapshot
   victim.kill(SIGUSR2);
   victim.wait_for_snapshots(1);
   CHECK(victim.ask("count") == "1");
@@ -152,6 +153,7 @@ TEST_CASE("a program that gives the signal up gets snapshots, one that ignores i
   victim.begin();
   CHECK(victim.ask("default") == "given up");
   CHECK(victim.ask("view") == "default");
+  victim.wait_until_reading();
   victim.kill(SIGUSR2);
   victim.wait_for_snapshots(1);
   CHECK(victim.ask("ignore") == "given up");
