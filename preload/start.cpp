@@ -44,9 +44,29 @@ bool another_tool_owns_malloc() {
   return false;
 }
 
-// The module that holds the real malloc.
-int note_allocator(dl_phdr_info* info, std::size_t, void*) {
-  const auto target = real::allocator_code();
+// The malloc library preloaded before us, which has the program's heap: we would see only the functions that
+// it lacks. Not the program itself: there dlsym may find the mere stub by which it takes malloc's address.
+bool another_library_has_the_heap(Dl_info& library) {
+  Dl_info ours{};
+  Dl_info program{};
+  const auto* entry = reinterpret_cast<const void*>(getauxval(AT_ENTRY));
+  return dladdr(dlsym(RTLD_DEFAULT, "malloc"), &library) != 0 && dladdr(&g_tracker, &ours) != 0 &&
+         dladdr(entry, &program) != 0 && library.dli_fbase != ours.dli_fbase &&
+         library.dli_fbase != program.dli_fbase;
+}
+
+void say_who_has_the_heap(const Dl_info& library) {
+  Line line;
+  line << std::string_view(library.dli_fname)
+       << " comes before libmemtrace.so and has the heap, of which nothing is recorded: put libmemtrace.so "
+          "first in "
+          "LD_PRELOAD";
+  diag::say(LogLevel::kWarn, line);
+}
+
+// The module of the allocator that the program's heap comes from.
+int note_allocator(dl_phdr_info* info, std::size_t, void* code) {
+  const auto target = reinterpret_cast<std::uintptr_t>(code);
   std::uintptr_t begin = UINTPTR_MAX;
   std::uintptr_t end = 0;
   bool holds = false;
@@ -90,7 +110,14 @@ std::uint64_t draw_seed() {
     return;
   }
 
-  dl_iterate_phdr(note_allocator, nullptr);
+  Dl_info library{};
+  auto* allocator = reinterpret_cast<void*>(real::allocator_code());
+  if (another_library_has_the_heap(library)) {
+    say_who_has_the_heap(library);
+    g_tracker.record_heap = false;
+    allocator = library.dli_saddr;
+  }
+  dl_iterate_phdr(note_allocator, allocator);
   real::seal();
   g_tracker.unwinder = choose_unwinder(options.unwind);
   if (options.unwind == UnwindChoice::kLibunwind &&

@@ -199,6 +199,10 @@ void allocated_slowly(const void* block, std::size_t size, Caller caller) {
         g_tracker.phase.load(std::memory_order_relaxed) == Tracker::Phase::kBefore ? 0 : kNever;
     return;
   }
+  if (!g_tracker.record_heap) {
+    t_state.countdown = kNever;
+    return;
+  }
   if (!adopt_fork() || !active()) return;
   const int saved_errno = errno;
   identify_thread();

@@ -31,6 +31,7 @@ struct Tracker {
   bool fixed_seed = false;
   bool follow_children = true;
   bool record_maps = true;
+  bool record_heap = true;  // false: the program's malloc is not ours
   Unwinder unwinder;
   std::uintptr_t allocator_begin = 0;  // the module of the real malloc: what it maps is not the program's
   std::uintptr_t allocator_end = 0;

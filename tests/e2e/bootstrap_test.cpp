@@ -1,5 +1,7 @@
 // What would break: a block handed out while the real functions were being found would reach a free that does
 // not know it; another malloc library below or above the shim would get blocks of the libc's.
+#include <algorithm>
+
 #include "tests/support/catch.hpp"
 #include "tests/support/preloaded.hpp"
 
@@ -36,14 +38,17 @@ TEST_CASE("a program linked to another malloc library is exact") {
   check_exact_heap(victim.exact().run());
 }
 
-TEST_CASE("a malloc library in front of the shim takes the heap, and the program runs") {
+TEST_CASE("a malloc library in front of the shim has the heap, and one line says so") {
   Preloaded victim("exact_heap", {"libc", "gigabytes"});
   victim.exact().set("LD_PRELOAD", MEMTRACE_JEMALLOC ":" + shim_path().string());
   const Ending ending = victim.run();
   CAPTURE(ending.err);
   CHECK(ending.exit_code == 0);
+  CHECK(std::count(ending.err.begin(), ending.err.end(), '\n') == 1);
+  CHECK(ending.err.find(MEMTRACE_JEMALLOC " comes before libmemtrace.so") != std::string::npos);
   const auto reports = reports_in(ending.out);
   REQUIRE(reports.size() == 3);
+  for (const Report& report : reports) CHECK(read_or_fail(report.file).records.empty());
 }
 #endif
 
