@@ -23,7 +23,8 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-TEST_CASE("a wrong value is one line that names variable, value and what was expected, and the program runs") {
+TEST_CASE(
+    "a wrong value is one line that names variable, value and what was expected, and the program runs") {
   struct Wrong {
     const char* name;
     const char* value;
