@@ -99,7 +99,13 @@ int SnapshotThread::launch() {
 void SnapshotThread::run() {
   SnapshotThread& self = g_snapshot_thread;
   for (;;) {
-    self.result_ = g_snapshotter.take(self.request_);
+    const int result = g_snapshotter.take(self.request_);
+    if (self.awaited_) {
+      self.awaited_ = false;
+      self.result_ = result;
+      self.path_ = g_snapshotter.path();
+      self.answered_.store(true, std::memory_order_release);
+    }
     std::uint32_t running = word(State::kRunning);
     // From here on another thread may claim: it waits until the kernel says that this one has left.
     if (self.state_.compare_exchange_strong(running, word(State::kNone), std::memory_order_acq_rel)) break;
@@ -121,27 +127,59 @@ bool SnapshotThread::post(const SnapshotRequest& request) {
     }
     if (!claim()) continue;
     request_ = request;
+    awaited_ = false;
     return launch() == 0;
   }
 }
 
+// One at a time, so that the answer is the caller's own. A caller that vanished (cancelled, jumped out, on
+// the other side of a fork) does not keep its turn.
+void SnapshotThread::take_turn() {
+  const std::uint32_t nobody = g_tracker.forks.generation() << 1;
+  constexpr int kPatience = 100;  // sleeps without a snapshot at work
+  for (int idle = 0;;) {
+    std::uint32_t seen = turn_.load(std::memory_order_relaxed);
+    const bool held = seen == (nobody | 1);
+    if ((!held || idle >= kPatience) &&
+        turn_.compare_exchange_strong(seen, nobody | 1, std::memory_order_acquire)) {
+      return;
+    }
+    const timespec moment{0, 10'000'000};
+    sys::futex_wait(&turn_, nobody | 1, &moment);
+    idle = state_of(state_.load(std::memory_order_relaxed)) == State::kNone ? idle + 1 : 0;
+  }
+}
+
+void SnapshotThread::pass_turn() {
+  turn_.store(g_tracker.forks.generation() << 1, std::memory_order_release);
+  sys::futex_wake(&turn_, 1);
+}
+
 int SnapshotThread::take_and_wait(const SnapshotRequest& request, Path& path) {
   if (!stack_) return ENOMEM;
+  take_turn();
   while (!claim()) {
     const std::uint32_t thread = thread_.load(std::memory_order_acquire);
     const timespec moment{0, 10'000'000};
     if (thread) sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
   }
   request_ = request;
-  if (const int error = launch()) return error;
-  for (std::uint32_t thread; (thread = thread_.load(std::memory_order_acquire)) != 0;) {
-    const timespec moment{0, 50'000'000};
-    sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
+  awaited_ = true;
+  answered_.store(false, std::memory_order_relaxed);
+  int error = launch();
+  if (error == 0) {
+    // Until our thread has left, or another one has taken its place.
+    const std::uint32_t first = thread_.load(std::memory_order_acquire);
+    for (std::uint32_t thread; (thread = thread_.load(std::memory_order_acquire)) != 0;) {
+      if (thread != first && answered_.load(std::memory_order_acquire)) break;
+      const timespec moment{0, 50'000'000};
+      sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
+    }
+    path = path_;
+    error = result_;
   }
-  // A request that came meanwhile may have been answered by the same thread, after ours: then this is the
-  // later file.
-  path = g_snapshotter.path();
-  return result_;
+  pass_turn();
+  return error;
 }
 
 }  // namespace memtrace

@@ -22,8 +22,8 @@ class SnapshotThread {
   // fall together with that one. False: the thread could not be made.
   bool post(const SnapshotRequest& request);
 
-  // Waits for a thread at work, takes a snapshot of its own and waits for it. 0 or an errno value; `path` is
-  // the file's.
+  // Waits for its turn and for a thread at work, takes a snapshot of its own and waits for it. 0 or an errno
+  // value; `path` is the file's. Not for signal handlers.
   [[nodiscard]] int take_and_wait(const SnapshotRequest& request, Path& path);
 
  private:
@@ -36,14 +36,22 @@ class SnapshotThread {
   [[nodiscard]] static std::uint32_t word(State state);
   [[nodiscard]] static State state_of(std::uint32_t seen);
 
+  void take_turn();
+  void pass_turn();
   [[nodiscard]] bool claim();
   [[nodiscard]] int launch();
   [[noreturn]] static void run();
 
   std::atomic<std::uint32_t> state_{0};
   std::atomic<std::uint32_t> thread_{0};  // kernel id while it exists
+  std::atomic<std::uint32_t> turn_{0};  // who is inside take_and_wait: fork generation * 2 + 1; even: nobody
   SnapshotRequest request_;
+  // For whoever waits for request_: others are answered by no one, and may come and go before it has read
+  // this.
+  bool awaited_ = false;
+  std::atomic<bool> answered_{false};
   int result_ = 0;
+  Path path_;
   char* stack_ = nullptr;
   char* thread_block_ = nullptr;
 };

@@ -36,6 +36,14 @@ TEST_CASE("the API works from C and from C++") {
   CHECK(victim.snapshot_files().size() == 4);
 }
 
+TEST_CASE("threads that take snapshots at once are each told their own file") {
+  Preloaded victim("concurrent_snapshots");
+  const Ending ending = victim.exact().run();
+  CAPTURE(ending.err);
+  CHECK(ending.exit_code == 0);
+  CHECK(victim.snapshot_files().size() == 80);
+}
+
 TEST_CASE("without the shim every call says so and does nothing") {
   const std::string program = GENERATE("api_user", "api_user_cxx");
   Preloaded victim(program);
