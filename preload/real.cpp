@@ -116,8 +116,12 @@ void* reallocarray_by_realloc(void* old, std::size_t count, std::size_t size) {
 }
 std::size_t unknown_size(void*) { return 0; }
 
+// Threads that resolve at once store the same words, and who reads one meanwhile has the stand-in or the real
+// function: either will do. Not for ThreadSanitizer to judge.
+#define MEMTRACE_SAME_WORDS [[gnu::no_sanitize("thread")]]
+
 template <class F>
-void find(F*& slot, const char* name, F* instead) {
+MEMTRACE_SAME_WORDS void find(F*& slot, const char* name, F* instead) {
   void* symbol = dlsym(RTLD_NEXT, name);
   F* found = instead;
   if (symbol) memcpy(&found, &symbol, sizeof symbol);
@@ -125,7 +129,7 @@ void find(F*& slot, const char* name, F* instead) {
 }
 
 template <class F>
-void find(F*& slot, const char* name) {
+MEMTRACE_SAME_WORDS void find(F*& slot, const char* name) {
   find(slot, name,
        slot);  // required: a libc without it keeps the stand-in, and the program fails as it would have
 }
@@ -165,7 +169,7 @@ constinit std::atomic<bool> g_sealed{false};
 
 }  // namespace
 
-void resolve() {
+MEMTRACE_SAME_WORDS void resolve() {
   if (t_state.resolving) return;
   g_resolvers.fetch_add(1);
   if (g_sealed.load()) {  // complete, and about to be read-only

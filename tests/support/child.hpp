@@ -9,10 +9,11 @@
 #include <exception>
 #include <source_location>
 
-#if defined(__SANITIZE_THREAD__)
-// A child leaves by _exit, which would hide a report otherwise.
-extern "C" [[gnu::used]] inline const char* __tsan_default_options() { return "halt_on_error=1"; }
-#endif
+// Tests ask for impossible sizes, and leave children by _exit, which would hide a report otherwise.
+extern "C" [[gnu::used]] inline const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+extern "C" [[gnu::used]] inline const char* __tsan_default_options() {
+  return "allocator_may_return_null=1:halt_on_error=1";
+}
 
 namespace memtrace::test {
 
