@@ -41,11 +41,11 @@ StackStore::Slot* StackStore::level(int k) {
 
 StackEntry* StackStore::take_entry(std::size_t frame_count) {
   const std::size_t bytes = sizeof(StackEntry) + frame_count * sizeof(ReturnAddress);
-  std::uintptr_t at = cursor_.load(std::memory_order_relaxed);
+  std::uintptr_t at = cursor_.load(std::memory_order_acquire);  // with it comes the chunk it points into
   for (;;) {
     const std::size_t used = at % kChunkBytes;
     if (used != 0 && used + bytes <= kChunkBytes) {
-      if (cursor_.compare_exchange_weak(at, at + bytes, std::memory_order_relaxed)) {
+      if (cursor_.compare_exchange_weak(at, at + bytes, std::memory_order_acq_rel)) {
         return new (reinterpret_cast<void*>(at)) StackEntry;
       }
       continue;
@@ -59,7 +59,7 @@ StackEntry* StackStore::take_entry(std::size_t frame_count) {
     arena_->give_back(reinterpret_cast<void*>(chunk + kChunkBytes), begin + kChunkBytes - chunk);
     // The first entry starts behind a header of 16 bytes, so that the cursor is never a multiple of the chunk
     // size.
-    if (!cursor_.compare_exchange_strong(at, chunk + 16 + bytes, std::memory_order_relaxed)) {
+    if (!cursor_.compare_exchange_strong(at, chunk + 16 + bytes, std::memory_order_acq_rel)) {
       arena_->give_back(reinterpret_cast<void*>(chunk), kChunkBytes);
       continue;
     }
