@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "preload/snapshot_thread.hpp"
+#include "preload/snapshotter.hpp"
 #include "preload/tracker.hpp"
 #define MEMTRACE_BUILDING_SHIM
 #include "preload/memtrace.h"
@@ -17,9 +18,7 @@ namespace {
 bool valid_label(std::string_view label) {
   if (label.size() > kMaxLabel) return false;
   for (const char c : label) {
-    const bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                      c == '.' || c == '_' || c == '-';
-    if (!fine) return false;
+    if (!label_char(c)) return false;
   }
   return true;
 }
@@ -35,7 +34,7 @@ int set_paused(bool paused) {
 extern "C" {
 
 MEMTRACE_API int memtrace_snapshot(const char* label, char* path, size_t room) {
-  if (!tracker::active() || !tracker::adopt_fork() || !tracker::active()) return ENOSYS;
+  if (!tracker::ready()) return ENOSYS;
   if (label && !valid_label(label)) return EINVAL;
   SnapshotRequest request{TriggerReason::kApi, {}};
   if (label) request.label << std::string_view(label);

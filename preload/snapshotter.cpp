@@ -1,6 +1,7 @@
 #include "preload/snapshotter.hpp"
 
 #include <errno.h>
+#include <sys/random.h>
 #include <sys/auxv.h>
 #include <sys/utsname.h>
 
@@ -40,11 +41,6 @@ std::uint64_t resident_bytes() {
     pages = pages * 10 + static_cast<std::uint64_t>(statm[i] - '0');
   }
   return pages * kPageBytes;
-}
-
-bool label_char(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-         c == '-';
 }
 
 std::string_view base_name(std::string_view path) {
@@ -121,7 +117,7 @@ void Snapshotter::renew_session() {
   sequence_ = 0;
   pid_ = sys::pid();
   parent_ = static_cast<std::uint64_t>(sys::call(SYS_getppid));
-  if (sys::call(SYS_getrandom, session_.bytes.data(), session_.bytes.size(), 0) !=
+  if (sys::call(SYS_getrandom, session_.bytes.data(), session_.bytes.size(), GRND_NONBLOCK) !=
       static_cast<long>(session_.bytes.size())) {
     // Unique all the same: this process at this moment.
     const std::uint64_t words[2] = {static_cast<std::uint64_t>(sys::clock_ns(CLOCK_REALTIME)),

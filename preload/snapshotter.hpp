@@ -18,6 +18,11 @@ namespace memtrace {
 
 inline constexpr std::size_t kMaxLabel = 64;
 using Label = FixedText<kMaxLabel + 1>;
+// What labels are made of, whoever gives them: they become part of file names.
+[[nodiscard]] constexpr bool label_char(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+         c == '-';
+}
 using Path = FixedText<4096>;
 
 struct SnapshotRequest {
@@ -40,7 +45,6 @@ class Snapshotter {
   [[nodiscard]] std::string_view executable_name() const;
 
  private:
-  struct Totals;
   void renew_session();
   void adopt_label(Label& label);
   [[nodiscard]] int open_directory(Line& problem);

@@ -203,7 +203,7 @@ void allocated_slowly(const void* block, std::size_t size, Caller caller) {
     t_state.countdown = kNever;
     return;
   }
-  if (!adopt_fork() || !active()) return;
+  if (!ready()) return;
   const int saved_errno = errno;
   identify_thread();
   // The thread's first time here only draws its countdown: this allocation has yet to be tried.
@@ -249,7 +249,7 @@ namespace {
 
 constexpr std::uint64_t kPageMask = kPageBytes - 1;
 
-bool wants_maps() { return g_tracker.record_maps && active() && adopt_fork() && active(); }
+bool wants_maps() { return g_tracker.record_maps && ready(); }
 
 void commit(TakenRange& taken) {
   if (!taken.taken || taken.removed.count == 0) return;

@@ -70,6 +70,9 @@ void disarm();
 // Sets up a forked child on its first cold path. False: touch nothing, another thread is at it.
 [[nodiscard]] bool adopt_fork();
 
+// Recording, in a process that is set up: what every cold path asks first.
+[[nodiscard]] inline bool ready() { return active() && adopt_fork() && active(); }
+
 // The cold halves of what follows.
 [[gnu::cold, gnu::noinline]] void allocated_slowly(const void* block, std::size_t size, Caller caller);
 [[gnu::cold, gnu::noinline]] void freed_slowly(const void* block);
