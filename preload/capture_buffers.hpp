@@ -11,14 +11,13 @@
 #include <cstdint>
 
 #include "format/types.hpp"
+#include "preload/unwind/unwinder.hpp"
 
 namespace memtrace {
 
 class CaptureBuffers {
  public:
-  // The largest MEMTRACE_FRAMES, and room for the shim's own frames, which some unwinders cannot leave out.
-  static constexpr std::size_t kOwnFrames = 15;
-  static constexpr std::size_t kFrames = 256 + 1 + kOwnFrames;
+  static constexpr std::size_t kFrames = 256 + 1 + kOwnFrames;  // 256: the largest MEMTRACE_FRAMES
   static constexpr std::size_t kBuffers = 64;
 
   struct Buffer {

@@ -38,8 +38,7 @@ StackId capture(const InHook&, Caller caller) {
     return StackId::kNone;
   }
   const std::uint32_t limit = g_tracker.max_frames;
-  std::size_t frames =
-      g_tracker.unwinder.capture(caller, buffer->frames, limit + 1 + CaptureBuffers::kOwnFrames);
+  std::size_t frames = g_tracker.unwinder.capture(caller, buffer->frames, limit + 1 + kOwnFrames);
   if (frames == 0) {
     count(g_counters.failed_unwinds);
     buffer->frames[0] = caller.return_address;

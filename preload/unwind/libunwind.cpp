@@ -14,9 +14,6 @@ namespace {
 using Backtrace = int (*)(void** frames, int room);
 constinit Backtrace g_backtrace = nullptr;
 
-// More than the shim's own frames between the hook and here.
-constexpr std::size_t kOwnFrames = 12;
-
 std::size_t capture_by_libunwind(Caller caller, ReturnAddress* frames, std::size_t room) {
   // The buffer has room for our own frames, which come first and are cut.
   const int got = g_backtrace(reinterpret_cast<void**>(frames), static_cast<int>(room));

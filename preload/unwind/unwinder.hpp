@@ -18,6 +18,10 @@ struct Caller {
       nullptr;  // rbp as the hook found it; means something where code keeps frame pointers
 };
 
+// The shim's own frames above a hook, at most: `room` includes them, as some strategies cannot leave them
+// out.
+inline constexpr std::size_t kOwnFrames = 15;
+
 // Writes up to `room` return addresses, innermost first, the first being caller.return_address. Returns how
 // many.
 using CaptureFunction = std::size_t (*)(Caller caller, ReturnAddress* frames, std::size_t room);
