@@ -67,10 +67,10 @@ void ObjectNotes::note_one(std::uint64_t address, StackId stack) {
     for (std::size_t i = 0; i + 1 < sizeof note->path && name[i]; ++i) note->path[i] = name[i];
   }
   const auto* elf = static_cast<const Elf64_Ehdr*>(found.dlfo_map_start);
-  if (__builtin_memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0)
-    return;  // an executable linked without its header
+  // An executable linked without its header is noted all the same, or each of its frames would be news.
+  const bool has_header = __builtin_memcmp(elf->e_ident, ELFMAG, SELFMAG) == 0;
   const auto* segments = reinterpret_cast<const Elf64_Phdr*>(start + elf->e_phoff);
-  for (unsigned i = 0; i < elf->e_phnum; ++i) {
+  for (unsigned i = 0; has_header && i < elf->e_phnum; ++i) {
     const Elf64_Phdr& segment = segments[i];
     if (segment.p_type != PT_LOAD || !(segment.p_flags & PF_X)) continue;
     const std::uint64_t page_mask = kPageBytes - 1;
