@@ -247,8 +247,28 @@ int MEMTRACE_EXPORT(sigaction)(int number, const struct sigaction* action, struc
   return triggers::set_action(number, action, old);
 }
 
+// What glibc calls signal depends on the feature macros a program is compiled with.
+constexpr int kBsdSignal = SA_RESTART;
+constexpr int kSystemVSignal = static_cast<int>(SA_RESETHAND | SA_NODEFER);
+
 sighandler_t MEMTRACE_EXPORT(signal)(int number, sighandler_t handler) {
-  return triggers::set_handler(number, handler);
+  return triggers::set_handler(number, handler, kBsdSignal, g_real.signal);
+}
+
+sighandler_t MEMTRACE_EXPORT(bsd_signal)(int number, sighandler_t handler) {
+  return triggers::set_handler(number, handler, kBsdSignal, g_real.bsd_signal);
+}
+
+sighandler_t MEMTRACE_EXPORT(ssignal)(int number, sighandler_t handler) {
+  return triggers::set_handler(number, handler, kBsdSignal, g_real.ssignal);
+}
+
+sighandler_t MEMTRACE_EXPORT(sysv_signal)(int number, sighandler_t handler) {
+  return triggers::set_handler(number, handler, kSystemVSignal, g_real.sysv_signal);
+}
+
+sighandler_t MEMTRACE_EXPORT(__sysv_signal)(int number, sighandler_t handler) {
+  return triggers::set_handler(number, handler, kSystemVSignal, g_real.__sysv_signal);
 }
 
 }  // extern "C"

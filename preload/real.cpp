@@ -156,6 +156,10 @@ constinit RealFunctions g_real = {
     .mremap = early_mremap,
     .sigaction = MEMTRACE_EARLY(sigaction),
     .signal = MEMTRACE_EARLY(signal),
+    .bsd_signal = MEMTRACE_EARLY(bsd_signal),
+    .ssignal = MEMTRACE_EARLY(ssignal),
+    .sysv_signal = MEMTRACE_EARLY(sysv_signal),
+    .__sysv_signal = MEMTRACE_EARLY(__sysv_signal),
 };
 
 namespace real {
@@ -191,6 +195,10 @@ MEMTRACE_SAME_WORDS void resolve() {
   find(g_real.mremap, "mremap");
   find(g_real.sigaction, "sigaction");
   find(g_real.signal, "signal");
+  find(g_real.bsd_signal, "bsd_signal", g_real.signal);
+  find(g_real.ssignal, "ssignal", g_real.signal);
+  find(g_real.sysv_signal, "sysv_signal", g_real.signal);
+  find(g_real.__sysv_signal, "__sysv_signal", g_real.signal);
   find(g_real.reallocarray, "reallocarray", reallocarray_by_realloc);
   find(g_real.calloc, "calloc");
   find(g_real.realloc, "realloc");

@@ -98,6 +98,11 @@ int SnapshotThread::launch() {
 
 void SnapshotThread::run() {
   SnapshotThread& self = g_snapshot_thread;
+  // A file table of our own from here on, without copying the host's: a program that closes and opens
+  // descriptors cannot come by ours, and a child forked meanwhile does not inherit them. Kernels before 5.9
+  // keep the shared one.
+  constexpr unsigned kUnshare = 2;  // CLOSE_RANGE_UNSHARE
+  sys::call(SYS_close_range, 3, ~0u, kUnshare);
   for (;;) {
     const int result = g_snapshotter.take(self.request_);
     if (self.awaited_) {

@@ -1,8 +1,8 @@
 #include "preload/snapshotter.hpp"
 
 #include <errno.h>
-#include <sys/random.h>
 #include <sys/auxv.h>
+#include <sys/random.h>
 #include <sys/utsname.h>
 
 #include "format/snapshot_writer.hpp"

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <link.h>
 #include <sys/auxv.h>
+#include <sys/random.h>
 
 #include "preload/counters.hpp"
 #include "preload/real.hpp"
@@ -44,23 +45,44 @@ bool another_tool_owns_malloc() {
   return false;
 }
 
-// The malloc library preloaded before us, which has the program's heap: we would see only the functions that
-// it lacks. Not the program itself: there dlsym may find the mere stub by which it takes malloc's address.
-bool another_library_has_the_heap(Dl_info& library) {
-  Dl_info ours{};
-  Dl_info program{};
-  const auto* entry = reinterpret_cast<const void*>(getauxval(AT_ENTRY));
-  return dladdr(dlsym(RTLD_DEFAULT, "malloc"), &library) != 0 && dladdr(&g_tracker, &ours) != 0 &&
-         dladdr(entry, &program) != 0 && library.dli_fbase != ours.dli_fbase &&
-         library.dli_fbase != program.dli_fbase;
+// Whether the program itself defines the symbol found at `code`. A program that merely takes malloc's address
+// has a stub of that name, too, but as an undefined symbol.
+bool defined_at(const void* code) {
+  using Lookup = int (*)(const void* code, Dl_info* info, void** extra, int flags);
+  void* symbol = dlsym(RTLD_DEFAULT, "dladdr1");  // musl has none
+  if (!symbol) return false;
+  Lookup lookup;
+  __builtin_memcpy(&lookup, &symbol, sizeof lookup);
+  Dl_info info{};
+  void* entry = nullptr;
+  constexpr int kSymbolEntry = 1;  // RTLD_DL_SYMENT
+  return lookup(code, &info, &entry, kSymbolEntry) != 0 && entry &&
+         static_cast<const ElfW(Sym)*>(entry)->st_shndx != SHN_UNDEF;
 }
 
-void say_who_has_the_heap(const Dl_info& library) {
+bool is_program(const Dl_info& module) {
+  Dl_info program{};
+  const auto* entry = reinterpret_cast<const void*>(getauxval(AT_ENTRY));
+  return dladdr(entry, &program) != 0 && program.dli_fbase == module.dli_fbase;
+}
+
+// Who has the program's heap instead of the allocator below us: a malloc library preloaded before us, or the
+// program with a malloc of its own. We would see only the functions that it lacks; and capturing while it
+// maps memory for itself, its lock held, would deadlock in an unwinder that allocates.
+bool another_has_the_heap(Dl_info& who) {
+  Dl_info ours{};
+  void* code = dlsym(RTLD_DEFAULT, "malloc");
+  if (dladdr(code, &who) == 0 || dladdr(&g_tracker, &ours) == 0) return false;
+  return is_program(who) ? defined_at(code) : who.dli_fbase != ours.dli_fbase;
+}
+
+void say_who_has_the_heap(const Dl_info& who) {
   Line line;
-  line << std::string_view(library.dli_fname)
-       << " comes before libmemtrace.so and has the heap, of which nothing is recorded: put libmemtrace.so "
-          "first in "
-          "LD_PRELOAD";
+  line << std::string_view(who.dli_fname)
+       << (is_program(who) ? " brings its own malloc, and nothing of its heap is recorded"
+                           : " comes before libmemtrace.so and has the heap, of which nothing is recorded: "
+                             "put libmemtrace.so "
+                             "first in LD_PRELOAD");
   diag::say(LogLevel::kWarn, line);
 }
 
@@ -87,32 +109,31 @@ int note_allocator(dl_phdr_info* info, std::size_t, void* code) {
 
 std::uint64_t draw_seed() {
   std::uint64_t seed = 0;
-  if (sys::call(SYS_getrandom, &seed, sizeof seed, 0) != sizeof seed) {
+  if (sys::call(SYS_getrandom, &seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) {
     seed =
         static_cast<std::uint64_t>(sys::clock_ns(CLOCK_MONOTONIC)) ^ reinterpret_cast<std::uint64_t>(&seed);
   }
   return seed;
 }
 
-[[gnu::constructor]] void start() {
-  const InHook hook;  // what we call may allocate: not the program's
-  const int saved_errno = errno;
+// False: this process is none of ours.
+bool start_tracing() {
   real::resolve();
-  if (getauxval(AT_SECURE) != 0) return;
+  if (getauxval(AT_SECURE) != 0) return false;
   diag::start();
   Options options;
   read_options(environ, options);
-  if (options.enabled == Options::Enabled::kOff) return;
-  if (options.enabled != Options::Enabled::kForced && another_tool_owns_malloc()) return;
-  if (!g_snapshotter.start(options) || !g_snapshot_thread.start()) return;
+  if (options.enabled == Options::Enabled::kOff) return false;
+  if (options.enabled != Options::Enabled::kForced && another_tool_owns_malloc()) return false;
+  if (!g_snapshotter.start(options) || !g_snapshot_thread.start()) return false;
   if (!matches_any(options.only, g_snapshotter.program_name()) &&
       !matches_any(options.only, g_snapshotter.executable_name())) {
-    return;
+    return false;
   }
 
   Dl_info library{};
   auto* allocator = reinterpret_cast<void*>(real::allocator_code());
-  if (another_library_has_the_heap(library)) {
+  if (another_has_the_heap(library)) {
     say_who_has_the_heap(library);
     g_tracker.record_heap = false;
     allocator = library.dli_saddr;
@@ -129,6 +150,15 @@ std::uint64_t draw_seed() {
   }
   tracker::start(options, options.seed ? options.seed : draw_seed());
   triggers::start(options);
+  return true;
+}
+
+[[gnu::constructor]] void start() {
+  const InHook hook;  // what we call may allocate: not the program's
+  const int saved_errno = errno;
+  // Disarmed, threads leave the cold path once and for all; before start they would come back with every
+  // allocation.
+  if (!start_tracing()) tracker::disarm();
   errno = saved_errno;
 }
 
