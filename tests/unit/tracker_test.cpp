@@ -214,6 +214,7 @@ TEST_CASE("children that are not to be followed are left alone") {
       options));
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // its own heap has locks that such a child inherits
 TEST_CASE("a child forked while eight threads allocate goes on, and has whole tables") {
   CHECK(traced([] {
     std::atomic<bool> done{false};
@@ -248,11 +249,12 @@ TEST_CASE("a child forked while eight threads allocate goes on, and has whole ta
     expect(failed == 0);
   }));
 }
+#endif
 
 TEST_CASE("siblings do not sample alike, unless a seed is fixed") {
-  const auto countdowns = [](bool fixed) {
-    std::set<std::int64_t> of_old_thread;
-    std::set<std::int64_t> of_new_thread;
+  const auto states = [](bool fixed) {
+    std::set<std::uint64_t> of_old_thread;
+    std::set<std::uint64_t> of_new_thread;
     expect(traced(
         [&] {
           g_tracker.fixed_seed = fixed;
@@ -262,16 +264,16 @@ TEST_CASE("siblings do not sample alike, unless a seed is fixed") {
           expect(pipe(results) == 0);
           for (int i = 0; i < 5; ++i) {
             expect(test::in_child([&] {
-                     std::int64_t drawn[2];
+                     std::uint64_t drawn[2];
                      (void)memtrace_hook_malloc(100'000);  // certainly a sample: draws the next countdown
-                     drawn[0] = t_state.countdown;
+                     drawn[0] = t_state.random;
                      test::run_threads(1, [&](unsigned) {
                        (void)memtrace_hook_malloc(100'000);
-                       drawn[1] = t_state.countdown;
+                       drawn[1] = t_state.random;
                      });
                      expect(write(results[1], drawn, sizeof drawn) == sizeof drawn);
                    }).fine());
-            std::int64_t drawn[2];
+            std::uint64_t drawn[2];
             expect(read(results[0], drawn, sizeof drawn) == sizeof drawn);
             of_old_thread.insert(drawn[0]);
             of_new_thread.insert(drawn[1]);
@@ -282,6 +284,6 @@ TEST_CASE("siblings do not sample alike, unless a seed is fixed") {
         sampled_options(1000)));
     return true;
   };
-  CHECK(countdowns(false));
-  CHECK(countdowns(true));
+  CHECK(states(false));
+  CHECK(states(true));
 }
