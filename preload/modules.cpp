@@ -113,7 +113,7 @@ void Modules::add_loaded(const MapsLine& line, std::uint64_t header, const Objec
                       known.file_offset == line.offset && path(known) == line.path;
     // The same path may be another file by now: loaded again at the same place, it is the same only by its
     // build-id.
-    if (same && (known.loaded || !header || read_build_id(header, Presence::kUncertain) == known.build_id)) {
+    if (same && (known.loaded || !header || read_build_id({header}) == known.build_id)) {
       known.loaded = true;
       return;
     }
@@ -122,7 +122,7 @@ void Modules::add_loaded(const MapsLine& line, std::uint64_t header, const Objec
   LoadedModule* module = append(line);
   if (!module) return;
   module->loaded = true;
-  if (header) module->build_id = read_build_id(header, Presence::kUncertain);
+  if (header) module->build_id = read_build_id({header});
   if (!in_place_of_another) return;
   module->first_stack = stacks + 1;
   for (std::uint32_t i = 0; i < notes.size(); ++i) {

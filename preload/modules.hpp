@@ -75,12 +75,26 @@ class Modules {
   std::size_t text_capacity_ = 0;
 };
 
-// The GNU build-id of the ELF object whose header is mapped at `header` in this process; size 0 when there is
-// none.
 enum class Presence : std::uint8_t {
-  kLoaded,     // cannot go away meanwhile: read directly, no system call
+  kLoaded,     // cannot go away meanwhile: read directly where it lies within [start, end) and can be read
   kUncertain,  // another thread may unload it: read by process_vm_readv, which fails instead of faulting
 };
-[[nodiscard]] BuildId read_build_id(std::uint64_t header, Presence presence);
+// An ELF object in this process, by where its header is mapped. What it says of itself is not trusted.
+struct ElfImage {
+  std::uint64_t start = 0;
+  Presence presence = Presence::kUncertain;
+  std::uint64_t end = 0;  // of the whole object; known for kLoaded
+};
+
+// Size 0 when there is none.
+[[nodiscard]] BuildId read_build_id(const ElfImage& image);
+
+// Its first executable segment, as it was linked. False: none, or the header cannot be had.
+struct CodeSegment {
+  std::uint64_t address = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t file_offset = 0;
+};
+[[nodiscard]] bool find_code(const ElfImage& image, CodeSegment& code);
 
 }  // namespace memtrace

@@ -1,7 +1,6 @@
 #include "preload/object_notes.hpp"
 
 #include <dlfcn.h>
-#include <elf.h>
 #include <link.h>
 
 #include "preload/counters.hpp"
@@ -62,23 +61,18 @@ void ObjectNotes::note_one(std::uint64_t address, StackId stack) {
   note->map_end = reinterpret_cast<std::uint64_t>(found.dlfo_map_end);
   note->link_map = found.dlfo_link_map;
   note->first_stack = static_cast<std::uint32_t>(stack);
-  note->build_id = read_build_id(start, Presence::kLoaded);
   if (const char* name = found.dlfo_link_map->l_name) {
     for (std::size_t i = 0; i + 1 < sizeof note->path && name[i]; ++i) note->path[i] = name[i];
   }
-  const auto* elf = static_cast<const Elf64_Ehdr*>(found.dlfo_map_start);
-  // An executable linked without its header is noted all the same, or each of its frames would be news.
-  const bool has_header = __builtin_memcmp(elf->e_ident, ELFMAG, SELFMAG) == 0;
-  const auto* segments = reinterpret_cast<const Elf64_Phdr*>(start + elf->e_phoff);
-  for (unsigned i = 0; has_header && i < elf->e_phnum; ++i) {
-    const Elf64_Phdr& segment = segments[i];
-    if (segment.p_type != PT_LOAD || !(segment.p_flags & PF_X)) continue;
+  const ElfImage image{start, Presence::kLoaded, note->map_end};
+  note->build_id = read_build_id(image);
+  CodeSegment code;
+  if (find_code(image, code)) {
     const std::uint64_t page_mask = kPageBytes - 1;
-    const std::uint64_t begin = found.dlfo_link_map->l_addr + segment.p_vaddr;
+    const std::uint64_t begin = found.dlfo_link_map->l_addr + code.address;
     note->code_start = begin & ~page_mask;
-    note->code_end = (begin + segment.p_memsz + page_mask) & ~page_mask;
-    note->code_offset = segment.p_offset & ~page_mask;
-    break;
+    note->code_end = (begin + code.size_bytes + page_mask) & ~page_mask;
+    note->code_offset = code.file_offset & ~page_mask;
   }
   notes_[slot].store(note, std::memory_order_release);
 #else

@@ -36,6 +36,7 @@ class ObjectNotes {
 
   // At start, inside a hook guard.
   void start(PageArena& arena);
+  // Only frames that are known to be on the calling stack.
   void note(std::span<const ReturnAddress> frames, StackId stack);
 
   [[nodiscard]] std::uint32_t size() const;

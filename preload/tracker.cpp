@@ -49,7 +49,9 @@ StackId capture(const InHook&, Caller caller) {
   const std::span<const ReturnAddress> kept{buffer->frames, truncated ? limit : frames};
   bool added = false;
   const StackId stack = g_tracker.stacks.intern(kept, truncated, &added);
-  if (added) g_tracker.objects.note(kept, stack);
+  // A word that was no frame pointer may name an object that another thread is closing.
+  const bool certain = g_tracker.unwinder.capture != capture_by_frame_pointer;
+  if (added) g_tracker.objects.note(certain ? kept : kept.first(1), stack);
   g_tracker.gate.leave(buffer);
   if (stack == StackId::kNone) count(g_counters.lost_stack_store_full);
   return stack;

@@ -1,22 +1,10 @@
 // Walks saved frame pointers. Right where code keeps them; elsewhere it stops early or names wrong callers.
-#include "preload/sys/page_arena.hpp"
-#include "preload/sys/syscalls.hpp"
+#include "preload/sys/readable.hpp"
 #include "preload/unwind/unwinder.hpp"
 
 #include "preload/no_heap.hpp"
 
 namespace memtrace {
-namespace {
-
-// Whether the page can be read, without a signal handler or an fd: populating fails on PROT_NONE and unmapped
-// pages. Kernels before 5.14 know no MADV_POPULATE_READ: the walk then stays in its first page.
-bool readable(std::uintptr_t page) {
-  constexpr int kPopulateRead = 22;
-  return sys::advise(reinterpret_cast<void*>(page), kPageBytes, kPopulateRead) == 0;
-}
-
-}  // namespace
-
 std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::size_t room) {
   constexpr std::uintptr_t kPageMask = ~std::uintptr_t{kPageBytes - 1};
   constexpr std::uintptr_t kMaxStep = std::uintptr_t{1} << 24;
@@ -33,7 +21,7 @@ std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::
     for (const std::uintptr_t end : {frame, frame + 2 * sizeof(std::uintptr_t) - 1}) {
       const std::uintptr_t page = end & kPageMask;
       if (page == known_page) continue;
-      if (!readable(page)) return count;
+      if (!sys::readable(page)) return count;  // on old kernels the walk stays in its first page
       known_page = page;
     }
     const auto* words = reinterpret_cast<const std::uintptr_t*>(frame);

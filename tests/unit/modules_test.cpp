@@ -13,6 +13,7 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/stages.hpp"
+#include "tests/support/temp_dir.hpp"
 
 using namespace memtrace;
 
@@ -176,11 +177,14 @@ TEST_CASE("an object that was closed stays in the list for the stacks that name 
 TEST_CASE("memory that is no ELF object has no build-id") {
   alignas(4096) static char page[8192];
   const auto at = reinterpret_cast<std::uint64_t>(page);
-  for (const Presence presence : {Presence::kLoaded, Presence::kUncertain}) {
-    CHECK(read_build_id(at, presence).size == 0);
-  }
-  CHECK(read_build_id(8, Presence::kUncertain).size == 0);
-  CHECK(read_build_id(UINT64_MAX - 4096, Presence::kUncertain).size == 0);
+  const auto build_id = [](std::uint64_t header) {
+    const BuildId uncertain = read_build_id({header});
+    CHECK(read_build_id({header, Presence::kLoaded, header + sizeof page}) == uncertain);
+    return uncertain;
+  };
+  CHECK(read_build_id({8}).size == 0);
+  CHECK(read_build_id({UINT64_MAX - 4096}).size == 0);
+  CHECK(build_id(at).size == 0);
   // A header that promises more than there is.
   auto* header = reinterpret_cast<ElfW(Ehdr)*>(page);
   std::memcpy(header->e_ident, ELFMAG, SELFMAG);
@@ -188,10 +192,10 @@ TEST_CASE("memory that is no ELF object has no build-id") {
   header->e_phentsize = sizeof(ElfW(Phdr));
   header->e_phnum = 60;
   header->e_phoff = std::uint64_t{1} << 62;
-  CHECK(read_build_id(at, Presence::kUncertain).size == 0);
+  CHECK(build_id(at).size == 0);
   header->e_phnum = UINT16_MAX;
   header->e_phoff = sizeof *header;
-  CHECK(read_build_id(at, Presence::kUncertain).size == 0);
+  CHECK(build_id(at).size == 0);
   // Notes whose sizes lie.
   header->e_phnum = 2;
   auto* segments = reinterpret_cast<ElfW(Phdr)*>(page + sizeof *header);
@@ -206,14 +210,53 @@ TEST_CASE("memory that is no ELF object has no build-id") {
        {std::pair{4U, UINT32_MAX}, {UINT32_MAX, 20U}, {4U, 33U}, {4U, 4096U}}) {
     note->n_namesz = name;
     note->n_descsz = description;
-    CHECK(read_build_id(at, Presence::kUncertain).size == 0);
+    CHECK(build_id(at).size == 0);
   }
   note->n_namesz = 4;
   note->n_descsz = 20;
   std::memset(note + 2, 0xab, 20);
-  const BuildId id = read_build_id(at, Presence::kUncertain);
+  const BuildId id = build_id(at);
   CHECK(id.size == 20);
   CHECK(id.bytes[0] == page[1024 + sizeof *note + 4] + 0);
+}
+
+TEST_CASE("an object whose headers lie outside of what is mapped is noted all the same") {
+  const test::TempDir directory;
+  const std::string path = directory.path() / "libmoved_headers.so";
+  std::ofstream(directory.path() / "empty.c") << "int moved_headers_function(void) { return 1; }\n";
+  const std::string compile = std::string(MEMTRACE_CXX) + " -x c -shared -fPIC -nostdlib -o " + path + " " +
+                              (directory.path() / "empty.c").native();
+  REQUIRE(std::system(compile.c_str()) == 0);
+  {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    ElfW(Ehdr) header;
+    file.read(reinterpret_cast<char*>(&header), sizeof header);
+    std::vector<char> segments(header.e_phnum * sizeof(ElfW(Phdr)));
+    file.seekg(static_cast<std::streamoff>(header.e_phoff));
+    file.read(segments.data(), static_cast<std::streamsize>(segments.size()));
+    constexpr std::uint64_t kFar = 1 << 20;  // past the last page that is mapped
+    header.e_phoff = kFar;
+    file.seekp(0);
+    file.write(reinterpret_cast<const char*>(&header), sizeof header);
+    file.seekp(kFar);
+    file.write(segments.data(), static_cast<std::streamsize>(segments.size()));
+    REQUIRE(file.good());
+  }
+  void* library = dlopen(path.c_str(), RTLD_NOW);
+  REQUIRE(library != nullptr);
+  const auto inside = reinterpret_cast<std::uint64_t>(dlsym(library, "moved_headers_function"));
+  List list;
+  const ReturnAddress frame{inside + 1};
+  list.notes->note({&frame, 1}, StackId{1});
+  list.notes->note({&frame, 1}, StackId{2});  // known by now
+  REQUIRE(list.notes->size() == 1);
+  const ObjectNote* note = (*list.notes)[0];
+  REQUIRE(note != nullptr);
+  CHECK(std::string(note->path) == path);
+  CHECK(note->build_id.size == 0);
+  CHECK(note->code_start == note->code_end);
+  dlclose(library);
+  list.refresh();  // nothing to list of it
 }
 
 TEST_CASE("without memory nothing is listed, and what was lost is counted") {

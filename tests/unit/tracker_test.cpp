@@ -287,3 +287,17 @@ TEST_CASE("siblings do not sample alike, unless a seed is fixed") {
   CHECK(states(false));
   CHECK(states(true));
 }
+
+TEST_CASE("frame pointers may name anything: only the caller's own object is read") {
+  CHECK(traced([] {
+    // Two words that look like a frame, whose caller is in libc.
+    const std::uintptr_t frames[2] = {0, reinterpret_cast<std::uintptr_t>(&getpid) + 1};
+    const auto here = reinterpret_cast<std::uintptr_t>(&live_records);
+    char block[16];
+    t_state.countdown = -1;
+    tracker::allocated_slowly(block, sizeof block, {static_cast<ReturnAddress>(here + 1), frames});
+    expect(g_tracker.stacks.find(StackId{1})->frame_count == 2);
+    expect(g_tracker.objects.size() == 1);
+    expect(g_tracker.objects[0]->map_start <= here && here < g_tracker.objects[0]->map_end);
+  }));
+}
