@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -18,36 +19,36 @@ namespace memtrace {
 class CaptureBuffers {
  public:
   static constexpr std::size_t kFrames = 256 + 1 + kOwnFrames;  // 256: the largest MEMTRACE_FRAMES
-  static constexpr std::size_t kBuffers = 64;
+  static constexpr std::size_t kBuffers = 64;                   // a bit each
 
   struct Buffer {
-    std::atomic<bool> taken{false};
     ReturnAddress frames[kFrames]{};
   };
 
   // `hint` spreads threads over the buffers.
   [[nodiscard]] Buffer* borrow(std::uint32_t hint) {
-    for (std::size_t i = 0; i < kBuffers; ++i) {
-      Buffer& buffer = buffers_[(hint + i) % kBuffers];
-      if (!buffer.taken.load(std::memory_order_relaxed) && !buffer.taken.exchange(true)) {
-        return &buffer;
-      }
+    std::uint64_t seen = taken_.load(std::memory_order_relaxed);
+    while (~seen != 0) {
+      const int turn = static_cast<int>(hint % kBuffers);
+      const std::size_t i =
+          (static_cast<std::size_t>(std::countr_one(std::rotr(seen, turn))) + hint) % kBuffers;
+      const std::uint64_t bit = std::uint64_t{1} << i;
+      seen = taken_.fetch_or(bit);
+      if (!(seen & bit)) return &buffers_[i];
     }
     return nullptr;
   }
-  void give_back(Buffer* buffer) { buffer->taken.store(false, std::memory_order_release); }
+  void give_back(Buffer* buffer) { taken_.fetch_and(~bit_of(buffer), std::memory_order_release); }
 
-  [[nodiscard]] std::uint32_t taken() const {
-    std::uint32_t count = 0;
-    for (const Buffer& buffer : buffers_) count += buffer.taken.load();
-    return count;
+  [[nodiscard]] std::uint64_t bit_of(const Buffer* buffer) const {
+    return std::uint64_t{1} << (buffer - buffers_);
   }
+  [[nodiscard]] std::uint64_t taken() const { return taken_.load(); }
 
-  void reset_after_fork() {
-    for (Buffer& buffer : buffers_) buffer.taken.store(false, std::memory_order_relaxed);
-  }
+  void reset_after_fork() { taken_.store(0, std::memory_order_relaxed); }
 
  private:
+  std::atomic<std::uint64_t> taken_{0};
   Buffer buffers_[kBuffers];
 };
 

@@ -22,7 +22,7 @@ class CaptureGate {
 
   // A buffer to capture into, not while another thread forks. nullptr: none free.
   [[nodiscard]] CaptureBuffers::Buffer* enter(std::uint32_t hint);
-  void leave(CaptureBuffers::Buffer* buffer) { buffers_.give_back(buffer); }
+  void leave(CaptureBuffers::Buffer* buffer);
 
   // In a child that has not been set up yet: true if a capture was at work when it was forked. Resets the
   // gate.
@@ -35,9 +35,11 @@ class CaptureGate {
   static void after_fork_in_parent();
 
   CaptureBuffers buffers_;
-  std::atomic<bool> forking_{false};
-  // Buffers that cancelled threads took with them: nobody waits for those twice.
-  std::atomic<std::uint32_t> abandoned_{0};
+  std::atomic<std::uint32_t> forking_{0};  // threads between before_fork and after_fork_in_parent
+  // Sets of buffers. Stuck: a fork waited for them in vain. Abandoned: and they were still out after it, so
+  // that cancelled threads took them along: nobody waits for those twice.
+  std::atomic<std::uint64_t> stuck_{0};
+  std::atomic<std::uint64_t> abandoned_{0};
 };
 
 }  // namespace memtrace
