@@ -1,6 +1,7 @@
 #include "preload/sys/diag.hpp"
 
 #include <errno.h>
+#include <poll.h>
 
 #include "preload/sys/syscalls.hpp"
 
@@ -45,6 +46,25 @@ constexpr ErrorText kErrorTexts[] = {
     {EROFS, "Read-only file system"},
 };
 
+// The host's threads neither wait for a reader of fd 2 nor die of its absence or of a limit on file sizes:
+// nothing is written unless there is room, and the signals of a write that fails are taken back.
+void write_politely(const char* text, std::size_t size) {
+  pollfd room{2, POLLOUT, 0};
+  if (sys::call(SYS_poll, &room, 1, 0) != 1 || !(room.revents & POLLOUT)) return;
+  using Signals = std::uint64_t;  // as the kernel has it
+  constexpr auto bit = [](int number) { return Signals{1} << (number - 1); };
+  const Signals ours = bit(SIGPIPE) | bit(SIGXFSZ);
+  Signals before = 0;
+  Signals pending = 0;
+  if (sys::call(SYS_rt_sigprocmask, SIG_BLOCK, &ours, &before, sizeof ours) != 0) return;
+  sys::call(SYS_rt_sigpending, &pending, sizeof pending);
+  const long result = sys::write(2, text, size);
+  const Signals raised = result == -EPIPE ? bit(SIGPIPE) : result == -EFBIG ? bit(SIGXFSZ) : 0;
+  const timespec now{};
+  if (raised & ~pending) sys::call(SYS_rt_sigtimedwait, &raised, nullptr, &now, sizeof raised);
+  sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
+}
+
 }  // namespace
 
 void start() { g_started = identify_stderr(g_device, g_inode); }
@@ -58,7 +78,7 @@ void say(LogLevel level, const Line& line) {
   if (!identify_stderr(device, inode) || device != g_device || inode != g_inode) return;
   FixedText<540> whole;
   whole << "memtrace: " << line.view() << "\n";
-  sys::write(2, whole.c_str(), whole.view().size());
+  write_politely(whole.c_str(), whole.view().size());
 }
 
 Line& append_error(Line& line, int error) {

@@ -2,7 +2,8 @@
 //
 // Called by: start-up, the handler of the trigger signal, the snapshot thread. Async-signal-safe, no heap, no
 // libc. Written only while fd 2 is still the file it was at start: a service that reused the number for its
-// data must not find our text in it. Lines are cut at 512 bytes.
+// data must not find our text in it. Never waits: a line that fd 2 has no room for is dropped. Lines are cut
+// at 512 bytes.
 #pragma once
 
 #include <cstddef>

@@ -1,13 +1,18 @@
 // Would break: P6. Our text in a file that the host opened where stderr was, or a line cut without a newline.
 #include "preload/sys/diag.hpp"
 
+#include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "tests/support/captured_stderr.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/child.hpp"
 
 using namespace memtrace;
 
@@ -64,6 +69,48 @@ TEST_CASE("a long line is cut and still ends") {
   CHECK(line.cut());
   diag::say(LogLevel::kError, line);
   CHECK(captured.text() == "memtrace: " + std::string(511, 'x') + "\n");
+}
+
+TEST_CASE("a reader that is gone or does not read is no reason to die or to wait") {
+  CHECK(test::in_child([] {
+          alarm(20);
+          int ends[2];
+          test::expect(pipe(ends) == 0 && dup2(ends[1], 2) == 2);
+          diag::start();
+          diag::set_level(LogLevel::kWarn);
+          for (int i = 0; i < 1000; ++i) diag::say(LogLevel::kError, line_of(std::string(500, 'x')));
+          int held = 0;
+          test::expect(ioctl(ends[0], FIONREAD, &held) == 0 && held > 0);
+          std::string text(static_cast<std::size_t>(held), ' ');
+          test::expect(read(ends[0], text.data(), text.size()) == held);
+          test::expect(text.ends_with("x\n") && text.size() % 511 == 0);  // whole lines only
+          close(ends[0]);
+          diag::say(LogLevel::kError, line_of("nobody"));
+          sigset_t pending;
+          test::expect(sigpending(&pending) == 0 && !sigismember(&pending, SIGPIPE));
+          sigset_t mask;
+          test::expect(pthread_sigmask(SIG_SETMASK, nullptr, &mask) == 0 && !sigismember(&mask, SIGPIPE));
+        }).fine());
+}
+
+TEST_CASE("a limit on file sizes does not kill, and a signal that was pending stays so") {
+  CHECK(test::in_child([] {
+          char path[] = "/tmp/memtrace_diag_XXXXXX";
+          const int file = mkstemp(path);
+          unlink(path);
+          test::expect(dup2(file, 2) == 2);
+          diag::start();
+          const rlimit none{0, 0};
+          test::expect(setrlimit(RLIMIT_FSIZE, &none) == 0);
+          diag::say(LogLevel::kError, line_of("too large"));
+          sigset_t blocked;
+          sigset_t pending;
+          sigemptyset(&blocked);
+          sigaddset(&blocked, SIGXFSZ);
+          test::expect(pthread_sigmask(SIG_BLOCK, &blocked, nullptr) == 0 && raise(SIGXFSZ) == 0);
+          diag::say(LogLevel::kError, line_of("too large"));
+          test::expect(sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ));
+        }).fine());
 }
 
 TEST_CASE("text is built in place") {
