@@ -15,8 +15,8 @@
 #include <cstdint>
 
 #include "format/types.hpp"
+#include "preload/sys/bounded_lock.hpp"
 #include "preload/sys/page_arena.hpp"
-#include "preload/sys/ranked_lock.hpp"
 
 namespace memtrace {
 
@@ -95,7 +95,7 @@ class LiveMaps {
   void release(std::uint32_t mapping);
   void drop(Removed& removed);
 
-  RankedLock lock_{LockRank::kLiveMaps};
+  BoundedLock lock_;
   PageArena* arena_ = nullptr;
   Fragment* fragments_ = nullptr;
   std::uint32_t fragment_count_ = 0;

@@ -17,8 +17,8 @@
 #include <cstdint>
 
 #include "format/types.hpp"
+#include "preload/sys/bounded_lock.hpp"
 #include "preload/sys/page_arena.hpp"
-#include "preload/sys/ranked_lock.hpp"
 
 namespace memtrace {
 
@@ -67,7 +67,7 @@ class LiveTable {
     LiveRecord slots[1];
   };
   struct alignas(64) Shard {
-    RankedLock lock{LockRank::kLiveShard};
+    BoundedLock lock;
     std::uint32_t count = 0;
     std::atomic<SlotArray*> array{nullptr};
   };

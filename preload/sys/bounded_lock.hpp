@@ -2,8 +2,8 @@
 //
 // Called by: cold paths and the snapshot thread. Uncontended: one compare-and-swap and one exchange.
 // Never held across the unwinder, the loader, file I/O or the real allocator (P4). Full or failing: acquire()
-// gives up when the owner is this very thread (a signal handler inside the section) or after kPatienceNs; the
-// caller drops its work and counts it (P5).
+// gives up when the owner is this very thread (a signal handler inside the section), after kPatienceNs, or at
+// once where another thread has waited in vain for this holder; the caller drops its work and counts it (P5).
 #pragma once
 
 #include <atomic>
@@ -14,19 +14,12 @@
 
 namespace memtrace {
 
-// Ascending: a thread may only take a lock of a higher rank than those it holds. Checked where
-// MEMTRACE_DEBUG_LOCKS is set.
-enum class LockRank : std::uint8_t { kLiveShard = 1, kLiveMaps = 2 };
-
 // Who takes the lock: the thread's serial, or the snapshot thread, which has none.
 enum class LockOwner : std::uint32_t { kNobody = 0, kSnapshotThread = 0x3fffffff };
 inline LockOwner this_thread_owner() { return static_cast<LockOwner>(t_state.serial & 0x3fffffff); }
 
-class RankedLock {
+class BoundedLock {
  public:
-  constexpr explicit RankedLock(LockRank rank) : rank_(rank) {}
-  constexpr RankedLock() = default;
-
   // False: not acquired, see above. Precondition: owner is not kNobody.
   [[nodiscard]] bool acquire(LockOwner owner) {
     std::uint32_t expected = 0;
@@ -48,10 +41,10 @@ class RankedLock {
   // now.
   [[nodiscard]] bool reset_after_fork() { return word_.exchange(0, std::memory_order_relaxed) != 0; }
 
-  [[nodiscard]] LockRank rank() const { return rank_; }
-
  private:
   static constexpr std::uint32_t kWaiters = 0x80000000;
+  static constexpr std::uint32_t kStuck =
+      0x40000000;  // somebody waited in vain: nobody does until it is released
   static constexpr std::int64_t kPatienceNs = 2'000'000'000;
 
   [[gnu::noinline, gnu::cold]] bool acquire_slowly(std::uint32_t owner) {
@@ -66,14 +59,18 @@ class RankedLock {
         }
         continue;
       }
-      if ((seen & ~kWaiters) == owner) return false;
+      if ((seen & kStuck) || (seen & ~kWaiters) == owner) return false;
       if (spins < 100) {
         __builtin_ia32_pause();
         continue;
       }
       const std::int64_t now = sys::clock_ns(CLOCK_MONOTONIC);
       if (give_up_at == 0) give_up_at = now + kPatienceNs;
-      if (now >= give_up_at) return false;
+      if (now >= give_up_at) {
+        // Fails if the holder has just let go: then there is nothing to mark.
+        word_.compare_exchange_strong(seen, seen | kStuck, std::memory_order_relaxed);
+        return false;
+      }
       if ((seen & kWaiters) ||
           word_.compare_exchange_strong(seen, seen | kWaiters, std::memory_order_relaxed)) {
         const timespec timeout{0, 50'000'000};
@@ -83,13 +80,12 @@ class RankedLock {
   }
 
   std::atomic<std::uint32_t> word_{0};
-  LockRank rank_{};
 };
 
 // Scope of a lock; `held()` says whether it was had.
 class [[nodiscard]] LockScope {
  public:
-  LockScope(RankedLock& lock, LockOwner owner) : lock_(lock), held_(lock.acquire(owner)) {}
+  LockScope(BoundedLock& lock, LockOwner owner) : lock_(lock), held_(lock.acquire(owner)) {}
   ~LockScope() {
     if (held_) lock_.release();
   }
@@ -98,7 +94,7 @@ class [[nodiscard]] LockScope {
   [[nodiscard]] bool held() const { return held_; }
 
  private:
-  RankedLock& lock_;
+  BoundedLock& lock_;
   bool held_;
 };
 
