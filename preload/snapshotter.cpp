@@ -229,12 +229,10 @@ int Snapshotter::take(const SnapshotRequest& request) {
   const long fd = sys::call(SYS_openat, directory, temporary.c_str(),
                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   int error = fd < 0 ? static_cast<int>(-fd) : 0;
-  if (fd == -EACCES || fd == -EROFS || fd == -EPERM) {
+  if (fd < 0) {
     problem << "snapshot refused: directory " << directory_.view() << ": ";
     diag::append_error(problem, error) << "; set MEMTRACE_DIR to a directory that can be written";
     diag::say(LogLevel::kError, problem);
-  } else if (fd < 0) {
-    report_failure(path_, error);
   } else {
     ++sequence_;
     error = write_all(static_cast<int>(fd), wanted);

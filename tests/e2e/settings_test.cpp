@@ -129,14 +129,14 @@ TEST_CASE("a directory that cannot be had costs the snapshot and one line, never
   CAPTURE(where);
   Preloaded victim("api_user");
   std::ofstream(victim.dir() / "a-file") << "not a directory";
-  victim.set("MEMTRACE_DIR", where == "read-only" ? "/sys/kernel" : where);
+  victim.set("MEMTRACE_DIR", where == "read-only" ? "/proc/self" : where);
   const Ending ending = victim.run();
   CHECK(ending.exit_code == 0);
   CHECK(ending.out.find("snapshot 0 ") == std::string::npos);
   const auto lines = lines_of(ending.err);
   REQUIRE(!lines.empty());
   CHECK(lines[0].find("MEMTRACE_DIR") != std::string::npos);
-  CHECK(lines[0].find(where == "read-only" ? "/sys/kernel" : where) != std::string::npos);
+  CHECK(lines[0].find(where == "read-only" ? "/proc/self" : where) != std::string::npos);
   CHECK(victim.snapshot_files().empty());
 }
 
