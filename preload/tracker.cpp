@@ -80,23 +80,29 @@ Weight whole(std::uint64_t count, std::uint64_t bytes) {
   return {count << Weight::kCountBits, bytes << Weight::kBytesBits};
 }
 
-// Precondition: the stack's sums know of the record already.
-void insert(const LiveRecord& record) {
+// For an allocation that no table took after all.
+void uncount_allocated(StackId stack, const Weight& weight) {
+  count_allocated(stack, {0 - weight.count, 0 - weight.bytes});
+}
+
+// Precondition: the stack's sums know of the record already. False: lost, and counted.
+bool insert(const LiveRecord& record) {
   LiveRecord replaced;
   switch (g_tracker.live.insert(record, this_thread_owner(), replaced)) {
     case LiveTable::Insert::kAdded:
-      break;
+      return true;
     case LiveTable::Insert::kReplaced:
       count(g_counters.replaced_records);
       count_freed(replaced);
-      break;
+      return true;
     case LiveTable::Insert::kLost:
       count(g_counters.lost_table_full);
-      break;
+      return false;
     case LiveTable::Insert::kLostLock:
       count(g_counters.lost_lock);
-      break;
+      return false;
   }
+  return false;
 }
 
 void record_sample(const InHook& hook, const void* block, std::size_t size, Caller caller) {
@@ -108,9 +114,13 @@ void record_sample(const InHook& hook, const void* block, std::size_t size, Call
   record.sample_number = t_state.next_sample++;
   record.birth_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);
   record.thread = t_state.serial;
-  count(g_counters.samples);
-  count_allocated(record.stack, g_tracker.sampler.weight(size));
-  insert(record);
+  const Weight weight = g_tracker.sampler.weight(size);
+  count_allocated(record.stack, weight);
+  if (insert(record)) {
+    count(g_counters.samples);
+  } else {
+    uncount_allocated(record.stack, weight);
+  }
 }
 
 bool erase(const void* block, LiveRecord& erased) {
@@ -237,7 +247,7 @@ void take(const void* block, TakenRecord& taken) {
 void put_back(const TakenRecord& taken) {
   if (!taken.taken) return;
   const InHook hook;
-  insert(taken.record);
+  (void)insert(taken.record);
 }
 
 void forget(const TakenRecord& taken) {
@@ -295,11 +305,14 @@ void record_mapping(void* address, std::size_t size, AllocKind kind, Caller call
     mapping.birth_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);
     mapping.thread = t_state.serial;
     mapping.kind = kind;
-    count(g_counters.samples);
-    if (counts_as_live(kind)) count_allocated(mapping.stack, whole(1, mapping.size_bytes));
+    const Weight weight = counts_as_live(kind) ? whole(1, mapping.size_bytes) : Weight{};
+    count_allocated(mapping.stack, weight);
     g_tracker.any_live_map.store(true, std::memory_order_relaxed);
-    if (!drop_stale(mapping) || !g_tracker.maps.insert(mapping, this_thread_owner())) {
+    if (drop_stale(mapping) && g_tracker.maps.insert(mapping, this_thread_owner())) {
+      count(g_counters.samples);
+    } else {
       count(g_counters.lost_maps);
+      uncount_allocated(mapping.stack, weight);
     }
   }
   errno = saved_errno;

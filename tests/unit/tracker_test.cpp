@@ -301,3 +301,28 @@ TEST_CASE("frame pointers may name anything: only the caller's own object is rea
     expect(g_tracker.objects[0]->map_start <= here && here < g_tracker.objects[0]->map_end);
   }));
 }
+
+TEST_CASE("what no table had room for was not allocated, as far as the sums know") {
+  CHECK(traced([] {
+    const auto all_allocated = [] {
+      std::uint64_t count = 0;
+      for (std::uint32_t id = 1; id <= g_tracker.stacks.size(); ++id) {
+        count += g_tracker.stacks.find(StackId{id})->allocated_count >> Weight::kCountBits;
+      }
+      return count;
+    };
+    for (int i = 0; i < 2000; ++i) {
+      (void)memtrace_hook_malloc(100);
+      if (i == 0) g_tracker.arena.start(0);  // the tables are full from here on
+    }
+    expect(g_counters.lost_table_full > 0);
+    expect(g_counters.samples + g_counters.lost_table_full == 2000);
+    expect(g_counters.samples == live_records());
+    expect(all_allocated() == g_counters.samples);
+    const std::uint64_t before = g_counters.samples;
+    expect(memtrace_hook_mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+    expect(g_counters.lost_maps == 1);
+    expect(g_counters.samples == before);
+    expect(all_allocated() == before);
+  }));
+}
