@@ -85,7 +85,9 @@ using Resize = void* (*)(void* old, std::size_t a, std::size_t b);
     const NestedCalls nested;
     block = call(old, a, b);
   }
-  if (block || size == 0) {  // realloc(p, 0) frees in glibc and says so with a null pointer
+  if (block) {
+    tracker::resized(taken, block, size);
+  } else if (size == 0) {  // freed in glibc, which says so with a null pointer
     tracker::forget(taken);
   } else {
     tracker::put_back(taken);

@@ -254,6 +254,22 @@ void forget(const TakenRecord& taken) {
   if (taken.taken) count_freed(taken.record);
 }
 
+void resized(const TakenRecord& taken, const void* block, std::size_t size) {
+  if (!taken.taken || !g_tracker.paused.load(std::memory_order_relaxed)) {
+    forget(taken);
+    return;
+  }
+  // Nothing new is recorded: it stays the allocation that it was.
+  const InHook hook;
+  LiveRecord record = taken.record;
+  record.address = reinterpret_cast<std::uint64_t>(block);
+  // A sample stands for blocks of the size that it was drawn by.
+  if (g_tracker.sampling.mode == SamplingMode::kAll) record.size_bytes = size;
+  count_allocated(record.stack, g_tracker.sampler.weight(record.size_bytes));
+  count_freed(record.stack, g_tracker.sampler.weight(taken.record.size_bytes));
+  (void)insert(record);
+}
+
 // --- mappings ---
 
 namespace {

@@ -102,7 +102,9 @@ struct TakenRecord {
 };
 void take(const void* block, TakenRecord& taken);
 void put_back(const TakenRecord& taken);
-void forget(const TakenRecord& taken);  // the real call moved or freed the block
+void forget(const TakenRecord& taken);  // the real call freed the block
+// The real call made it another block of `size` bytes, which allocated() will hear of.
+void resized(const TakenRecord& taken, const void* block, std::size_t size);
 
 // Mappings. All sizes in bytes, any alignment; caller decides whose they are.
 void mapped(void* address, std::size_t size, int protection, int flags, Caller caller);

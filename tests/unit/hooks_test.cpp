@@ -101,6 +101,35 @@ TEST_CASE("realloc: moves, shrinks, frees by size 0, and keeps the old block whe
   }));
 }
 
+TEST_CASE("realloc while stopped: the block stays the allocation that it was, at its new place and size") {
+  CHECK(traced([] {
+    void* block = memtrace_hook_malloc(100);
+    const std::uint64_t number = record_at(test::take_and_read(), block).sample_number;
+    g_tracker.paused = true;
+    void* grown = memtrace_hook_realloc(block, 1 << 20);
+    void* other = memtrace_hook_realloc(nullptr, 50);
+    Snapshot held = test::take_and_read();
+    expect(held.records.size() == 1);
+    expect(record_at(held, grown).size_bytes == 1 << 20);
+    expect(record_at(held, grown).sample_number == number);
+    expect(memtrace_hook_realloc(grown, huge()) == nullptr);
+    expect(test::take_and_read().records.size() == 1);
+    g_tracker.paused = false;
+    grown = memtrace_hook_realloc(grown, 300);
+    held = test::take_and_read();
+    expect(held.records.size() == 1);
+    expect(record_at(held, grown).size_bytes == 300);
+    expect(record_at(held, grown).sample_number != number);
+    memtrace_hook_free(grown);
+    memtrace_hook_free(other);
+    held = test::take_and_read();
+    expect(held.records.empty());
+    for (const Stack& stack : held.stacks) {
+      expect(stack.allocated_bytes == stack.freed_bytes && stack.allocated_count == stack.freed_count);
+    }
+  }));
+}
+
 TEST_CASE("failures record nothing and keep their errno") {
   CHECK(traced([] {
     errno = 0;
