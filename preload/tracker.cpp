@@ -138,9 +138,17 @@ bool erase(const void* block, LiveRecord& erased) {
   return false;
 }
 
+// Not ready although active: another thread is setting this forked child up, and what happens meanwhile is
+// lost.
+bool ready_or_lost() {
+  if (ready()) return true;
+  if (active()) count(g_counters.lost_lock);
+  return false;
+}
+
 // Only a lock needs the thread's serial here, and a thread that only frees may have none yet.
 bool ready_to_erase() {
-  if (!active() || !adopt_fork()) return false;
+  if (!ready_or_lost()) return false;
   if (t_state.serial == 0) identify_thread();
   return true;
 }
@@ -214,7 +222,7 @@ void allocated_slowly(const void* block, std::size_t size, Caller caller) {
     t_state.countdown = kNever;
     return;
   }
-  if (!ready()) return;
+  if (!ready_or_lost()) return;
   const int saved_errno = errno;
   identify_thread();
   // The thread's first time here only draws its countdown: this allocation has yet to be tried.
@@ -276,7 +284,7 @@ namespace {
 
 constexpr std::uint64_t kPageMask = kPageBytes - 1;
 
-bool wants_maps() { return g_tracker.record_maps && ready(); }
+bool wants_maps() { return g_tracker.record_maps && ready_or_lost(); }
 
 void commit(TakenRange& taken) {
   if (!taken.taken || taken.removed.count == 0) return;
@@ -307,7 +315,11 @@ bool drop_stale(const Mapping& fresh) {
 
 void record_mapping(void* address, std::size_t size, AllocKind kind, Caller caller) {
   const InHook hook;
-  if (!hook.entered() || g_tracker.paused.load(std::memory_order_relaxed)) return;
+  if (g_tracker.paused.load(std::memory_order_relaxed)) return;
+  if (!hook.entered()) {
+    count(g_counters.nested_calls);
+    return;
+  }
   const int saved_errno = errno;
   identify_thread();
   const std::int64_t countdown = t_state.countdown;
@@ -361,7 +373,10 @@ void take_range(const void* address, std::size_t size, TakenRange& taken) {
   if ((start & kPageMask) || size == 0 || !g_tracker.any_live_map.load(std::memory_order_relaxed)) return;
   if (!wants_maps()) return;
   const InHook hook;
-  if (!hook.entered()) return;
+  if (!hook.entered()) {
+    count(g_counters.nested_calls);
+    return;
+  }
   identify_thread();
   const std::uint64_t end = start + round_to_pages(size);
   if (end < start) return;

@@ -326,3 +326,40 @@ TEST_CASE("what no table had room for was not allocated, as far as the sums know
     expect(all_allocated() == before);
   }));
 }
+
+TEST_CASE("mappings made and gone inside a hook are counted") {
+  CHECK(traced([] {
+    void* known = memtrace_hook_mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    {
+      const InHook hook;
+      [&]() __attribute__((noinline)) {
+        expect(memtrace_hook_mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+               MAP_FAILED);
+        expect(g_counters.nested_calls == 1);
+        expect(memtrace_hook_munmap(known, 4096) == 0);
+        expect(g_counters.nested_calls == 2);
+      }
+      ();
+    }
+    expect(g_counters.samples == 1);
+  }));
+}
+
+TEST_CASE("what happens while another thread sets a forked child up is counted as lost") {
+  CHECK(traced([] {
+    void* block = memtrace_hook_malloc(10);
+    expect(test::in_child([&] {
+             expect(g_tracker.forks.check() == ForkGuard::State::kNewChild);
+             void* lost = memtrace_hook_malloc(10);
+             expect(g_counters.lost_lock == 1);
+             expect(memtrace_hook_mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+                    MAP_FAILED);
+             expect(g_counters.lost_lock == 2);
+             memtrace_hook_free(block);
+             expect(g_counters.lost_lock == 3);
+             g_tracker.forks.adopted();
+             memtrace_hook_free(lost);
+             expect(g_counters.samples == 1);
+           }).fine());
+  }));
+}
