@@ -103,7 +103,7 @@ LoadedModule* Modules::append(const MapsLine& line) {
   return &module;
 }
 
-void Modules::add_loaded(const MapsLine& line, std::uint64_t header, const ObjectNotes& notes,
+void Modules::add_loaded(const MapsLine& line, std::uint64_t header, const ModuleNotes& notes,
                          std::uint32_t stacks) {
   bool in_place_of_another = false;
   for (std::uint32_t i = 0; i < count_; ++i) {
@@ -126,7 +126,7 @@ void Modules::add_loaded(const MapsLine& line, std::uint64_t header, const Objec
   if (!in_place_of_another) return;
   module->first_stack = stacks + 1;
   for (std::uint32_t i = 0; i < notes.size(); ++i) {
-    const ObjectNote* note = notes[i];
+    const ModuleNote* note = notes[i];
     if (note && note->map_start == header && note->build_id == module->build_id) {
       module->first_stack = note->first_stack;
     }
@@ -134,7 +134,7 @@ void Modules::add_loaded(const MapsLine& line, std::uint64_t header, const Objec
 }
 
 // A noted object that is in no list: unloaded before a snapshot saw it.
-void Modules::add_gone(const ObjectNote& note) {
+void Modules::add_gone(const ModuleNote& note) {
   if (note.code_start == note.code_end || note.path[0] == '\0') return;
   for (std::uint32_t i = 0; i < count_; ++i) {
     if (modules_[i].start == note.code_start && modules_[i].build_id == note.build_id) return;
@@ -150,18 +150,18 @@ void Modules::add_gone(const ObjectNote& note) {
   module->first_stack = note.first_stack;
 }
 
-void Modules::refresh(std::string_view executable_path, const ObjectNotes& notes, std::uint32_t stacks,
+void Modules::refresh(std::string_view executable_path, const ModuleNotes& notes, std::uint32_t stacks,
                       char* scratch) {
   read_maps(notes, stacks, scratch);
   for (std::uint32_t i = 0; i < notes.size(); ++i) {
-    if (const ObjectNote* note = notes[i]) add_gone(*note);
+    if (const ModuleNote* note = notes[i]) add_gone(*note);
   }
   for (std::uint32_t i = count_; i-- > 0;) {
     if (path(modules_[i]) == executable_path) executable_ = i;
   }
 }
 
-void Modules::read_maps(const ObjectNotes& notes, std::uint32_t stacks, char* scratch) {
+void Modules::read_maps(const ModuleNotes& notes, std::uint32_t stacks, char* scratch) {
   const long fd = sys::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
   for (std::uint32_t i = 0; i < count_; ++i) modules_[i].loaded = false;

@@ -2,7 +2,7 @@
 //
 // Called by: the snapshot thread alone, before it writes. No loader lock is taken and no loader function
 // called: the list comes from /proc/self/maps, build-ids from memory by process_vm_readv, which fails instead
-// of faulting if the object goes away meanwhile. Memory: page_arena; capped. Segments that are gone stay in
+// of faulting if the module goes away meanwhile. Memory: page_arena; capped. Segments that are gone stay in
 // the list for the stacks that still name them. No /proc: the list stays as it was, addresses go out without
 // a module.
 #pragma once
@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "format/types.hpp"
-#include "preload/object_notes.hpp"
+#include "preload/module_notes.hpp"
 #include "preload/sys/page_arena.hpp"
 
 namespace memtrace {
@@ -35,7 +35,7 @@ class Modules {
   // Reads the list anew and adds what was noted and is gone. `stacks`: how many there are; a segment that
   // takes the place of another counts for later ones. `scratch`: working space of at least kScratchBytes.
   static constexpr std::size_t kScratchBytes = 16 * 1024;
-  void refresh(std::string_view executable_path, const ObjectNotes& notes, std::uint32_t stacks,
+  void refresh(std::string_view executable_path, const ModuleNotes& notes, std::uint32_t stacks,
                char* scratch);
 
   [[nodiscard]] std::uint32_t size() const { return count_; }
@@ -57,9 +57,9 @@ class Modules {
   static constexpr std::size_t kMaxTextBytes = std::size_t{4} << 20;
 
   struct MapsLine;
-  void read_maps(const ObjectNotes& notes, std::uint32_t stacks, char* scratch);
-  void add_loaded(const MapsLine& line, std::uint64_t header, const ObjectNotes& notes, std::uint32_t stacks);
-  void add_gone(const ObjectNote& note);
+  void read_maps(const ModuleNotes& notes, std::uint32_t stacks, char* scratch);
+  void add_loaded(const MapsLine& line, std::uint64_t header, const ModuleNotes& notes, std::uint32_t stacks);
+  void add_gone(const ModuleNote& note);
   LoadedModule* append(const MapsLine& line);
   [[nodiscard]] bool reserve_module();
   [[nodiscard]] bool reserve_text(std::size_t bytes);
@@ -79,11 +79,11 @@ enum class Presence : std::uint8_t {
   kLoaded,     // cannot go away meanwhile: read directly where it lies within [start, end) and can be read
   kUncertain,  // another thread may unload it: read by process_vm_readv, which fails instead of faulting
 };
-// An ELF object in this process, by where its header is mapped. What it says of itself is not trusted.
+// A module in this process, by where its header is mapped. What it says of itself is not trusted.
 struct ElfImage {
   std::uint64_t start = 0;
   Presence presence = Presence::kUncertain;
-  std::uint64_t end = 0;  // of the whole object; known for kLoaded
+  std::uint64_t end = 0;  // of the whole module; known for kLoaded
 };
 
 // Size 0 when there is none.

@@ -51,7 +51,7 @@ StackId capture(const InHook&, Caller caller) {
   const StackId stack = g_tracker.stacks.intern(kept, truncated, &added);
   // A word that was no frame pointer may name an object that another thread is closing.
   const bool certain = g_tracker.unwinder.capture != capture_by_frame_pointer;
-  if (added) g_tracker.objects.note(certain ? kept : kept.first(1), stack);
+  if (added) g_tracker.module_notes.note(certain ? kept : kept.first(1), stack);
   g_tracker.gate.leave(buffer);
   if (stack == StackId::kNone) count(g_counters.lost_stack_store_full);
   return stack;
@@ -170,7 +170,7 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.stacks.start(tracker.arena);
   tracker.live.start(tracker.arena, all ? LiveTable::kMaxShards : 64);
   tracker.maps.start(tracker.arena);
-  tracker.objects.start(tracker.arena);
+  tracker.module_notes.start(tracker.arena);
   tracker.threads.start(tracker.arena);
   tracker.thread_id.start();
   (void)tracker.forks.start();

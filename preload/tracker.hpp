@@ -14,7 +14,7 @@
 #include "preload/in_hook.hpp"
 #include "preload/live_maps.hpp"
 #include "preload/live_table.hpp"
-#include "preload/object_notes.hpp"
+#include "preload/module_notes.hpp"
 #include "preload/options.hpp"
 #include "preload/sampler.hpp"
 #include "preload/stack_store.hpp"
@@ -45,7 +45,7 @@ struct Tracker {
   PageArena arena;
   Sampler sampler;
   StackStore stacks;
-  ObjectNotes objects;
+  ModuleNotes module_notes;
   LiveTable live;
   LiveMaps maps;
   ThreadRegistry threads;

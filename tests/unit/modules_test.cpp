@@ -31,7 +31,7 @@ struct List {
   }
   PageArena arena;
   Modules modules;
-  std::unique_ptr<ObjectNotes> notes = std::make_unique<ObjectNotes>();
+  std::unique_ptr<ModuleNotes> notes = std::make_unique<ModuleNotes>();
   std::unique_ptr<char[]> scratch = std::make_unique<char[]>(Modules::kScratchBytes);
 };
 
@@ -250,7 +250,7 @@ TEST_CASE("an object whose headers lie outside of what is mapped is noted all th
   list.notes->note({&frame, 1}, StackId{1});
   list.notes->note({&frame, 1}, StackId{2});  // known by now
   REQUIRE(list.notes->size() == 1);
-  const ObjectNote* note = (*list.notes)[0];
+  const ModuleNote* note = (*list.notes)[0];
   REQUIRE(note != nullptr);
   CHECK(std::string(note->path) == path);
   CHECK(note->build_id.size == 0);

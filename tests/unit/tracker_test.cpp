@@ -297,8 +297,8 @@ TEST_CASE("frame pointers may name anything: only the caller's own object is rea
     t_state.countdown = -1;
     tracker::allocated_slowly(block, sizeof block, {static_cast<ReturnAddress>(here + 1), frames});
     expect(g_tracker.stacks.find(StackId{1})->frame_count == 2);
-    expect(g_tracker.objects.size() == 1);
-    expect(g_tracker.objects[0]->map_start <= here && here < g_tracker.objects[0]->map_end);
+    expect(g_tracker.module_notes.size() == 1);
+    expect(g_tracker.module_notes[0]->map_start <= here && here < g_tracker.module_notes[0]->map_end);
   }));
 }
 

@@ -1,9 +1,9 @@
-// Which ELF object a frame lay in when its stack was first seen: so that the stacks of a plugin that is
-// closed before the next snapshot still name it, and an address used again by another object is not taken for
+// Which module a frame lay in when its stack was first seen: so that the stacks of a plugin that is
+// closed before the next snapshot still name it, and an address used again by another module is not taken for
 // the old one.
 //
 // Called by: the cold path for each new distinct stack (note), the snapshot thread (reading). Any thread;
-// lock-free: _dl_find_object takes no loader lock, and an object with a frame on the calling stack cannot be
+// lock-free: _dl_find_object takes no loader lock, and a module with a frame on the calling stack cannot be
 // unloaded meanwhile. Memory: page_arena; at most kMaxNotes. Full, or a libc without _dl_find_object (glibc
 // before 2.35, musl): nothing is noted and only what is loaded at a snapshot is known.
 #pragma once
@@ -18,8 +18,8 @@
 
 namespace memtrace {
 
-struct ObjectNote {
-  std::uint64_t map_start = 0;  // the whole object
+struct ModuleNote {
+  std::uint64_t map_start = 0;  // the whole module
   std::uint64_t map_end = 0;
   const void* link_map = nullptr;
   std::uint64_t code_start = 0;  // its executable segment
@@ -30,7 +30,7 @@ struct ObjectNote {
   char path[512] = {};  // empty: the executable
 };
 
-class ObjectNotes {
+class ModuleNotes {
  public:
   static constexpr std::uint32_t kMaxNotes = 4096;
 
@@ -40,7 +40,7 @@ class ObjectNotes {
   void note(std::span<const ReturnAddress> frames, StackId stack);
 
   [[nodiscard]] std::uint32_t size() const;
-  [[nodiscard]] const ObjectNote* operator[](std::uint32_t i) const {
+  [[nodiscard]] const ModuleNote* operator[](std::uint32_t i) const {
     return notes_[i].load(std::memory_order_acquire);  // nullptr: being written
   }
 
@@ -49,7 +49,7 @@ class ObjectNotes {
 
   PageArena* arena_ = nullptr;
   std::atomic<std::uint32_t> count_{0};
-  std::atomic<ObjectNote*> notes_[kMaxNotes]{};
+  std::atomic<ModuleNote*> notes_[kMaxNotes]{};
 };
 
 }  // namespace memtrace

@@ -1,4 +1,4 @@
-#include "preload/object_notes.hpp"
+#include "preload/module_notes.hpp"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -19,7 +19,7 @@ constinit FindObject g_find_object = nullptr;
 
 }  // namespace
 
-void ObjectNotes::start(PageArena& arena) {
+void ModuleNotes::start(PageArena& arena) {
   arena_ = &arena;
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
   void* symbol = dlsym(RTLD_DEFAULT, "_dl_find_object");
@@ -27,12 +27,12 @@ void ObjectNotes::start(PageArena& arena) {
 #endif
 }
 
-std::uint32_t ObjectNotes::size() const {
+std::uint32_t ModuleNotes::size() const {
   const std::uint32_t count = count_.load(std::memory_order_acquire);
   return count < kMaxNotes ? count : kMaxNotes;
 }
 
-void ObjectNotes::note_one(std::uint64_t address, StackId stack) {
+void ModuleNotes::note_one(std::uint64_t address, StackId stack) {
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
   dl_find_object found;
   if (g_find_object(reinterpret_cast<void*>(address), &found) != 0) return;
@@ -40,7 +40,7 @@ void ObjectNotes::note_one(std::uint64_t address, StackId stack) {
   const std::uint32_t known = size();
   // The latest note of a place is the one that counts.
   for (std::uint32_t i = known; i-- > 0;) {
-    const ObjectNote* note = (*this)[i];
+    const ModuleNote* note = (*this)[i];
     if (note && note->map_start == start) {
       if (note->link_map == found.dlfo_link_map &&
           note->map_end == reinterpret_cast<std::uint64_t>(found.dlfo_map_end)) {
@@ -55,7 +55,7 @@ void ObjectNotes::note_one(std::uint64_t address, StackId stack) {
     count(g_counters.lost_modules);
     return;
   }
-  auto* note = static_cast<ObjectNote*>(arena_->take(sizeof(ObjectNote)));
+  auto* note = static_cast<ModuleNote*>(arena_->take(sizeof(ModuleNote)));
   if (!note) return;
   note->map_start = start;
   note->map_end = reinterpret_cast<std::uint64_t>(found.dlfo_map_end);
@@ -81,7 +81,7 @@ void ObjectNotes::note_one(std::uint64_t address, StackId stack) {
 #endif
 }
 
-void ObjectNotes::note(std::span<const ReturnAddress> frames, StackId stack) {
+void ModuleNotes::note(std::span<const ReturnAddress> frames, StackId stack) {
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
   if (!g_find_object) return;
   for (const ReturnAddress frame : frames) note_one(value(lookup_address(frame)), stack);
