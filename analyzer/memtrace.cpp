@@ -121,6 +121,11 @@ int parse_and_run(int argc, char** argv) {
   snap_command->add_option("--label", request.label, "becomes part of the file's name (A-Z a-z 0-9 . _ -)");
   snap_command->add_option("--timeout", timeout_seconds, "seconds to wait for the file (30)")
       ->check(CLI::Range(0.0, 86400.0));
+  snap_command->add_option("--dir", request.hints.directory,
+                           "where its snapshots go, if its environment does not tell (MEMTRACE_DIR)");
+  std::string signal_name;
+  snap_command->add_option("--signal", signal_name,
+                           "its trigger signal, if its environment does not tell (MEMTRACE_SIGNAL)");
   snap_command->footer(
       "Exit status: 0 done, 1 refused (the process was not signalled), 2 usage, 3 no snapshot came in time.");
 
@@ -133,6 +138,12 @@ int parse_and_run(int argc, char** argv) {
   if (!command.empty()) return complain(kUsage, "snap takes nothing after --");
   if (!request.label.empty() && !memtrace::is_valid_label(request.label))
     return complain(kUsage, "a label is up to 64 of A-Z a-z 0-9 . _ -");
+  if (!signal_name.empty()) {
+    request.hints.signal_number = memtrace::parse_trigger_signal(signal_name);
+    if (request.hints.signal_number.value_or(0) == 0)
+      return complain(kUsage,
+                      fmt::format("--signal {}: expected SIGUSR1, SIGUSR2 or SIGRTMIN+N", signal_name));
+  }
   request.timeout = std::chrono::milliseconds(static_cast<long>(timeout_seconds * 1000));
   return snap(request);
 }

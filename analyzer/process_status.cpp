@@ -92,6 +92,17 @@ std::optional<std::string> environment_value(std::string_view environment, std::
   return std::nullopt;
 }
 
+bool is_environment(std::string_view environment) {
+  const auto preload = environment_value(environment, "LD_PRELOAD");
+  if (!preload || preload->find("libmemtrace") == std::string::npos) return false;
+  for (std::string_view rest = environment; !rest.empty();) {
+    const std::size_t end = std::min(rest.find('\0'), rest.size());
+    if (rest.substr(0, end).find('=') == std::string_view::npos) return false;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return true;
+}
+
 std::optional<std::string> mapped_file(std::string_view maps, std::string_view file_name) {
   while (!maps.empty()) {
     const std::size_t end = std::min(maps.find('\n'), maps.size());

@@ -34,6 +34,11 @@ struct ProcessStatus {
 [[nodiscard]] std::optional<std::string> environment_value(std::string_view environment,
                                                            std::string_view name);
 
+// Is it still the text of NAME=value entries that a traced process was started with? Programs that change
+// their title write over it (setproctitle), and LD_PRELOAD with the shim, without which nothing is traced, is
+// lost.
+[[nodiscard]] bool is_environment(std::string_view environment);
+
 // The path under which a file named `file_name` is mapped, from the text of /proc/PID/maps.
 [[nodiscard]] std::optional<std::string> mapped_file(std::string_view maps, std::string_view file_name);
 

@@ -21,7 +21,6 @@
 
 #include "analyzer/file_descriptor.hpp"
 #include "analyzer/process_status.hpp"
-#include "analyzer/snapshot_target.hpp"
 
 namespace memtrace {
 namespace {
@@ -122,11 +121,9 @@ SnapshotFailure timed_out(const SnapshotRequest& request, const SnapshotTarget& 
   return {SnapshotFailure::Kind::kTimedOut,
           fmt::format(
               "process {} was signalled, and no snapshot came within {} ms. Look for: a directory that the "
-              "process "
-              "cannot write to (one of{}); the signal blocked by the thread that got it; a stopped process; "
-              "a message "
-              "on its stderr (MEMTRACE_LOG=info says more)",
-              request.pid, request.timeout.count(), places)};
+              "process cannot write to (one of{}); the signal blocked by the thread that got it; a stopped "
+              "process; a message on its stderr (MEMTRACE_LOG=info says more){}",
+              request.pid, request.timeout.count(), places, target.doubt)};
 }
 
 }  // namespace
@@ -134,7 +131,7 @@ SnapshotFailure timed_out(const SnapshotRequest& request, const SnapshotTarget& 
 std::variant<fs::path, SnapshotFailure> take_remote_snapshot(const SnapshotRequest& request) {
   // Opened before the checks: a later process with the same number is not the one that is signalled.
   const FileDescriptor process(static_cast<int>(syscall(SYS_pidfd_open, request.pid, 0)));
-  const auto examined = examine_target(request.pid);
+  const auto examined = examine_target(request.pid, request.hints);
   if (const auto* refusal = std::get_if<Refusal>(&examined)) return refused(refusal->reason);
   const auto& target = std::get<SnapshotTarget>(examined);
 

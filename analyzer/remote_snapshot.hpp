@@ -11,12 +11,15 @@
 #include <string>
 #include <variant>
 
+#include "analyzer/snapshot_target.hpp"
+
 namespace memtrace {
 
 struct SnapshotRequest {
   pid_t pid = 0;
   std::string label;  // empty: none
   std::chrono::milliseconds timeout{};
+  TargetHints hints{};
 };
 
 struct SnapshotFailure {

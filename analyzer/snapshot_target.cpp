@@ -61,31 +61,39 @@ bool same_root(pid_t pid) {
 
 // The shim resolves MEMTRACE_DIR against the working directory at start. /proc knows only the present one;
 // PWD in the environment is the shell's view of the one at start. Where they differ, both are watched.
-std::vector<fs::path> snapshot_directories(pid_t pid, std::string_view environment) {
-  const fs::path setting = environment_value(environment, "MEMTRACE_DIR").value_or("");
+// An environment that is in doubt may name a wrong place: the working directory is then watched as well.
+std::vector<fs::path> snapshot_directories(pid_t pid, std::string_view environment, const fs::path& given,
+                                           bool in_doubt) {
+  const fs::path setting =
+      given.empty() ? fs::path(environment_value(environment, "MEMTRACE_DIR").value_or("")) : given;
   const fs::path prefix = same_root(pid) ? fs::path("/") : proc(pid, "root");
   std::vector<fs::path> places;
-  const auto add = [&](const fs::path& in_target) {
-    const fs::path reached = (prefix / in_target.relative_path()).lexically_normal();
-    std::error_code error;
-    // The shim makes the directory at its first snapshot.
-    if (!fs::is_directory(reached, error) && !fs::is_directory(reached.parent_path(), error)) return;
+  std::error_code error;
+  const auto add_once = [&](const fs::path& reached) {
     const bool known = std::any_of(places.begin(), places.end(), [&](const fs::path& place) {
       std::error_code ignored;
       return place == reached || fs::equivalent(place, reached, ignored);
     });
     if (!known) places.push_back(reached);
   };
+  const auto add = [&](const fs::path& in_target) {
+    const fs::path reached = (prefix / in_target.relative_path()).lexically_normal();
+    // The shim makes the directory at its first snapshot.
+    if (fs::is_directory(reached, error) || fs::is_directory(reached.parent_path(), error)) add_once(reached);
+  };
+  // A path on the command line may be meant as this process sees it.
+  if (!given.empty() && fs::is_directory(given, error))
+    add_once(fs::absolute(given, error).lexically_normal());
   if (setting.is_absolute()) {
     add(setting);
-    return places;
+    if (!in_doubt) return places;
   }
-  std::error_code error;
+  const fs::path beside = setting.is_absolute() ? fs::path() : setting;
   const fs::path now = fs::read_symlink(proc(pid, "cwd"), error);
-  if (!error) add(now / setting);
+  if (!error) add(now / beside);
   if (const auto at_start = environment_value(environment, "PWD");
       at_start && fs::path(*at_start).is_absolute())
-    add(*at_start / setting);
+    add(*at_start / beside);
   return places;
 }
 
@@ -126,7 +134,7 @@ std::optional<Refusal> settings_refuse(pid_t pid, std::string_view environment) 
 
 }  // namespace
 
-std::variant<SnapshotTarget, Refusal> examine_target(pid_t pid) {
+std::variant<SnapshotTarget, Refusal> examine_target(pid_t pid, const TargetHints& hints) {
   const auto status_text = read_file(proc(pid, "status"));
   if (!status_text) {
     if (errno == ENOENT) return refuse(fmt::format("there is no process {}", pid));
@@ -151,27 +159,36 @@ std::variant<SnapshotTarget, Refusal> examine_target(pid_t pid) {
 
   SnapshotTarget target;
   target.status = *status;
+  if (!is_environment(*environment) && (hints.directory.empty() || !hints.signal_number))
+    target.doubt =
+        "; the program overwrote its environment (or got the shim without LD_PRELOAD), where MEMTRACE_DIR "
+        "and "
+        "MEMTRACE_SIGNAL would stand: --dir and --signal tell what they are";
   const std::string setting = environment_value(*environment, "MEMTRACE_SIGNAL").value_or("SIGUSR2");
   // The shim answers a setting that it does not understand with its default.
-  target.signal_number = parse_trigger_signal(setting).value_or(SIGUSR2);
+  target.signal_number = hints.signal_number.value_or(parse_trigger_signal(setting).value_or(SIGUSR2));
   if (target.signal_number == 0)
     return refuse(fmt::format("process {} was started with MEMTRACE_SIGNAL=none", pid));
-  const std::string name = fmt::format("signal {} (MEMTRACE_SIGNAL={})", target.signal_number, setting);
+  const std::string name = hints.signal_number
+                               ? fmt::format("signal {}", target.signal_number)
+                               : fmt::format("signal {} (MEMTRACE_SIGNAL={})", target.signal_number, setting);
   if (contains_signal(status->ignored, target.signal_number))
-    return refuse(fmt::format("process {} ignores {}, which the shim respects", pid, name));
+    return refuse(fmt::format("process {} ignores {}, which the shim respects{}", pid, name, target.doubt));
   if (!contains_signal(status->caught, target.signal_number))
     return refuse(fmt::format(
         "process {} has no handler for {}: it would be killed. The shim is not ready, or inactive "
-        "(a setting, or privileges); MEMTRACE_LOG=info tells",
-        pid, name));
+        "(a setting, or privileges); MEMTRACE_LOG=info tells{}",
+        pid, name, target.doubt));
   if (blocked_in_every_thread(pid, target.signal_number))
-    return refuse(
-        fmt::format("every thread of process {} blocks {}: choose another with MEMTRACE_SIGNAL", pid, name));
+    return refuse(fmt::format("every thread of process {} blocks {}: choose another with MEMTRACE_SIGNAL{}",
+                              pid, name, target.doubt));
 
-  target.directories = snapshot_directories(pid, *environment);
+  target.directories = snapshot_directories(pid, *environment, hints.directory,
+                                            !target.doubt.empty() && hints.directory.empty());
   if (target.directories.empty())
     return refuse(
-        fmt::format("the directory for snapshots of process {} cannot be reached: see MEMTRACE_DIR", pid));
+        fmt::format("the directory for snapshots of process {} cannot be reached: see MEMTRACE_DIR{}", pid,
+                    target.doubt));
   return target;
 }
 

@@ -62,6 +62,14 @@ TEST_CASE("environment values are found by whole names") {
   CHECK(environment_value("A=1"sv, "A") == "1");  // damaged: the last zero byte is missing
 }
 
+TEST_CASE("an environment that was written over is recognized") {
+  using namespace std::string_view_literals;
+  CHECK(is_environment("A=1\0LD_PRELOAD=/lib/libmemtrace.so:x.so\0B=\0"sv));
+  CHECK_FALSE(is_environment(""));
+  CHECK_FALSE(is_environment("A=1\0B=2\0"sv));
+  CHECK_FALSE(is_environment("edis-server *:6379\0\0\0LD_PRELOAD=/lib/libmemtrace.so\0"sv));
+}
+
 TEST_CASE("the shim is recognised among the mappings by its file name") {
   constexpr const char* kMaps =
       "7f0000000000-7f0000001000 r--p 00000000 fe:00 1 /opt/not-libmemtrace.so\n"

@@ -176,6 +176,24 @@ TEST_CASE("a snapshot that does not come ends the wait") {
     CHECK_THAT(entry.path().filename().string(), !Catch::StartsWith(".memtrace-label"));
 }
 
+// The targets' environment names no shim, as after a program wrote its title over it.
+TEST_CASE("where the environment does not tell, the caller does") {
+  const test::TempDir dir;
+  const test::TempDir elsewhere;
+  const FakeTarget target(dir.path(), [&] {
+    map_shim();
+    snprintf(g_snapshot_name, sizeof(g_snapshot_name), "%s/target.%d.9f31c07a.0002", elsewhere.path().c_str(),
+             getpid());
+    signal(SIGRTMIN + 3, answer);
+  });
+  CHECK_THAT(refusal(target.pid()),
+             Catch::Contains("overwrote its environment") && Catch::Contains("--signal"));
+  const auto taken = take_remote_snapshot({target.pid(), "", 10s, {elsewhere.path(), SIGRTMIN + 3}});
+  const auto* failure = std::get_if<SnapshotFailure>(&taken);
+  if (failure != nullptr) FAIL(failure->reason);
+  CHECK(std::get<fs::path>(taken).parent_path() == elsewhere.path());
+}
+
 TEST_CASE("a process that ends instead of answering ends the wait") {
   const test::TempDir dir;
   const FakeTarget target(dir.path(), [] {
