@@ -13,7 +13,8 @@
 namespace memtrace {
 namespace {
 
-constexpr std::uint64_t kFewSamples = 10;  // the cohorts of fewer have no shape
+constexpr std::uint64_t kFewSamples = 10;   // the cohorts of fewer have no shape
+constexpr std::uint64_t kThinSamples = 40;  // fewer: the sentence says so
 constexpr double kMostlyReplaced = 0.5;
 constexpr double kNearlyNone = 0.05;
 constexpr double kNearlyAll = 0.9;
@@ -76,6 +77,12 @@ VerdictWord word_for(const Cohorts& c, bool young) {
   const std::uint64_t second_half = c.samples[2] + c.samples[3];
   if (first_half > second_half && share[3] < share[0] / 2 && binomial_test(first_half, second_half) < 0.01) {
     return VerdictWord::kSaturating;
+  }
+  // A leak fills the newest quarter too. Where that is nearly empty, growth has stopped, or chance had it so.
+  const bool thin = c.born_samples < kThinSamples;
+  if (share[3] <= kNearlyNone || (thin && share[3] < share[0] / 2)) {
+    return binomial_test(c.samples[0], c.samples[3]) < 0.01 ? VerdictWord::kSaturating
+                                                            : VerdictWord::kUnknown;
   }
   return VerdictWord::kLeak;
 }
@@ -162,7 +169,14 @@ Verdict judge(const Growth& growth, const Snapshot* old, const Snapshot& current
     sentence += fmt::format("; {:.0f} % of what was live there before still is",
                             100 * (1 - part(cohorts.sites.died.bytes, cohorts.sites.old.bytes)));
   }
-  return {word_for(cohorts, young), sentence};
+  const VerdictWord word = word_for(cohorts, young);
+  if (word == VerdictWord::kUnknown) {
+    sentence += fmt::format("; {} samples are too few to tell a leak from growth that has stopped",
+                            cohorts.born_samples);
+  } else if (cohorts.born_samples < kThinSamples) {
+    sentence += fmt::format("; only {} samples", cohorts.born_samples);
+  }
+  return {word, sentence};
 }
 
 }  // namespace memtrace

@@ -5,7 +5,8 @@
 // between shrink and flat; and flat with most of the old blocks replaced is churn. With evidence, the blocks
 // born at those sites since the old snapshot and still alive are cut into four cohorts by birth, equally
 // long:
-//   a leak keeps every cohort: the oldest quarter is as full as the newest;
+//   a leak keeps every cohort: the oldest quarter is as full as the newest. With an empty newest one, or a
+//     thin one on few samples, the word is not leak: saturating, or unknown where the samples cannot tell;
 //   churn keeps only the newest, and few of the blocks that were alive before;
 //   a filling cache takes in less and less: saturating; once it takes in nothing more, early in the process's
 //   life:

@@ -172,6 +172,31 @@ TEST_CASE("a handful of samples is no basis") {
   CHECK(verdict.word == VerdictWord::kUnknown);
 }
 
+TEST_CASE("an empty newest quarter on few samples is not called a leak") {
+  Life life(1, true);
+  for (int i = 0; i < 6; ++i) {
+    for (const int quarter : {0, 25, 50}) life.live(1001.5 + quarter + 4 * i, kForever);
+  }
+  const Verdict verdict = life.verdict();
+  CAPTURE(verdict.sentence);
+  CHECK(verdict.word == VerdictWord::kUnknown);
+  CHECK_THAT(verdict.sentence, Catch::Contains("0 % from the newest; 18 samples are too few"));
+}
+
+TEST_CASE("growth that has stopped is not called a leak") {
+  Life life(1, true);
+  for (int i = 0; i < 60; ++i) life.live(1000.5 + i * 1.2, kForever);
+  CHECK(life.verdict().word == VerdictWord::kSaturating);
+}
+
+TEST_CASE("a leak on few samples says how few") {
+  Life life(1, true);
+  for (int i = 0; i < 20; ++i) life.live(1001 + 5 * i, kForever);
+  const Verdict verdict = life.verdict();
+  CHECK(verdict.word == VerdictWord::kLeak);
+  CHECK_THAT(verdict.sentence, Catch::EndsWith("; only 20 samples"));
+}
+
 TEST_CASE("the sentence carries the numbers") {
   Life life(1);
   for (int i = 0; i < 100; ++i) life.live(1000.5 + i, kForever);
