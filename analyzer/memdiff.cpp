@@ -17,6 +17,7 @@
 #include "analyzer/options.hpp"
 #include "analyzer/output.hpp"
 #include "analyzer/pipeline.hpp"
+#include "analyzer/report/printable.hpp"
 #include "analyzer/symbols/elf_symbolizer.hpp"
 #include "format/snapshot_reader.hpp"
 
@@ -25,7 +26,7 @@ namespace {
 using namespace memtrace;
 
 int fail(int code, const std::string& why) {
-  fmt::print(stderr, "memdiff: {}\n", why);
+  fmt::print(stderr, "memdiff: {}\n", printable(why));
   return code;
 }
 
@@ -63,7 +64,8 @@ int run(const Options& options) {
   const auto report = make_report(snapshots, options, *symbolizer, look_around(options));
   if (!report) return fail(exit_code::kUsage, report.error());
   if (!options.quiet && options.format != OutputFormat::kText) {
-    for (const auto& warning : report.value().warnings) fmt::print(stderr, "memdiff: warning: {}\n", warning);
+    for (const auto& warning : report.value().warnings)
+      fmt::print(stderr, "memdiff: warning: {}\n", printable(warning));
   }
   const std::string error = options.output.empty()
                                 ? write_stdout(report.value().text)

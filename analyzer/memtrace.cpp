@@ -17,6 +17,7 @@
 #include "analyzer/launch.hpp"
 #include "analyzer/process_status.hpp"
 #include "analyzer/remote_snapshot.hpp"
+#include "analyzer/report/printable.hpp"
 
 namespace {
 
@@ -25,7 +26,7 @@ constexpr int kUsage = 2;
 constexpr int kTimedOut = 3;
 
 int complain(int status, const std::string& reason) {
-  fmt::print(stderr, "memtrace: {}\n", reason);
+  fmt::print(stderr, "memtrace: {}\n", memtrace::printable(reason));
   return status;
 }
 

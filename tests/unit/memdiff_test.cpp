@@ -188,6 +188,41 @@ TEST_CASE("a newer format version is read with a warning") {
   CHECK(contains(outcome.out, "warning: newer.snap: was written by a newer memtrace"));
 }
 
+TEST_CASE("names in a hostile snapshot drive no terminal and add no lines") {
+  const std::string evil = "\033[2Jx\r\n\x7f\xc2\x9b";
+  FakeProcess process;
+  process.header.exe = "/srv/" + evil;
+  process.header.host = evil;
+  process.header.label = evil;
+  process.header.threads[0] = {.tid = 7, .name = evil};
+  process.module_path = "/srv/" + evil;
+  process.allocate(process.stack({{"f", "a.cc", 1, false}}), 100);
+  Room room;
+  room.save("a.snap", process.snapshot_at(10));
+  process.header.session.bytes[0] = 9;
+  room.save(evil + "evil.snap", process.snapshot_at(20));
+  const auto arguments = GENERATE(as<std::string>{}, "", "-g thread", "-g module", "-g function",
+                                  "-F tracemalloc", "-v --frames 0", "-F json");
+  const Outcome outcome = room.memdiff(arguments + " a.snap *evil.snap");
+  CAPTURE(arguments, outcome.out, outcome.err);
+  CHECK(outcome.status == 0);
+  for (const std::string& text : {outcome.out, outcome.err}) {
+    for (const char* bad : {"\033", "\r", "\x7f", "\xc2\x9b"}) {
+      const bool legal_in_json = *bad != '\033' && *bad != '\r';
+      if (arguments != "-F json" || !legal_in_json) CHECK_FALSE(contains(text, bad));
+    }
+  }
+  if (arguments.empty()) CHECK(contains(outcome.out, "x\\x0d\\x0a\\x7f\\xc2\\x9b"));
+}
+
+TEST_CASE("the name of a refused file drives no terminal") {
+  const Room room;
+  spit(room.path("\033[2J.hurt.snap"), "text");
+  const Outcome outcome = room.memdiff("*.hurt.snap");
+  CHECK(outcome.status == 2);
+  CHECK(contains(outcome.err, "memdiff: \\x1b[2J.hurt.snap: is text"));
+}
+
 TEST_CASE("-o writes the report, refuses to overwrite, and obeys -f") {
   const Room room;
   CHECK(room.memdiff("-o report.txt a.snap b.snap").status == 0);
