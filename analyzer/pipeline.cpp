@@ -19,6 +19,22 @@ bool taken_after(const Snapshot& a, const Snapshot& b) {
   return a.monotonic_ns != b.monotonic_ns ? a.monotonic_ns > b.monotonic_ns : a.sequence > b.sequence;
 }
 
+// The first module is the executable.
+void warn_of_other_program(const Snapshot& old, const Snapshot& current, std::vector<std::string>& warnings) {
+  const bool known = !old.modules.empty() && !current.modules.empty();
+  const bool same_build = known && old.modules[0].build_id == current.modules[0].build_id;
+  const std::string old_name = base_name(old.exe);
+  const std::string current_name = base_name(current.exe);
+  if (old_name != current_name && !(same_build && !old.modules[0].build_id.empty())) {
+    warnings.push_back(fmt::format("the snapshots are of different programs: {} and {}",
+                                   old_name.empty() ? "[unknown]" : old_name,
+                                   current_name.empty() ? "[unknown]" : current_name));
+  } else if (known && !same_build) {
+    warnings.push_back(
+        "two builds of one program: their stacks do not match by address; -g function compares names");
+  }
+}
+
 // Puts two snapshots of one process into the order of time, and says what the reader must know about the
 // pair.
 std::vector<std::string> order_and_warn(std::vector<NamedSnapshot>& snapshots) {
@@ -47,12 +63,7 @@ std::vector<std::string> order_and_warn(std::vector<NamedSnapshot>& snapshots) {
       old.snapshot.interval_bytes != current.snapshot.interval_bytes) {
     warnings.push_back("the snapshots were sampled at different intervals: no test of growth");
   }
-  if (!same_process && base_name(old.snapshot.exe) == base_name(current.snapshot.exe) &&
-      !old.snapshot.modules.empty() && !current.snapshot.modules.empty() &&
-      old.snapshot.modules[0].build_id != current.snapshot.modules[0].build_id) {
-    warnings.push_back(
-        "two builds of one program: their stacks do not match by address; -g function compares names");
-  }
+  if (!same_process) warn_of_other_program(old.snapshot, current.snapshot, warnings);
   return warnings;
 }
 

@@ -103,6 +103,14 @@ std::string readable(std::string function) {
   return function;
 }
 
+// The nearest function further out that has a name, or empty.
+std::string named_caller(const Row& row) {
+  for (std::size_t i = row.naming + 1; i < row.frames.size(); ++i) {
+    if (std::string function = function_text(row.frames[i]); !function.empty()) return function;
+  }
+  return "";
+}
+
 void TextReport::head_line(const char* name, const std::string& file, const Snapshot& snapshot,
                            const Tally& live) {
   std::string line = fmt::format("  {}  {}", name, printable(file));
@@ -193,6 +201,12 @@ void TextReport::row(std::size_t rank, std::uint32_t site) {
   if (!row.function.empty() && row.key != row.function && in_.grouping.by != GroupBy::kModule) {
     out_ += "  " + fitted(readable(row.function), title.size() + 6);
   }
+  if (row.function.empty() &&
+      (in_.grouping.by == GroupBy::kTraceback || in_.grouping.by == GroupBy::kLineno)) {
+    const std::string caller = named_caller(row);
+    if (!caller.empty())
+      out_ += fmt::format("  (called from {})", fitted(readable(caller), title.size() + 20));
+  }
   if (in_.grouping.by == GroupBy::kFunction && !row.frames.empty() && row.frames[row.naming].has_line()) {
     out_ += "  " + printable(line_text(row.frames[row.naming]));
   }
@@ -235,6 +249,8 @@ void TextReport::figures(const Tallies& t) {
   }
   if (single_) {
     out_ += fmt::format("  {} sample{}", t.current.samples, t.current.samples == 1 ? "" : "s");
+  } else if (!growth_.comparison.same_process) {
+    out_ += fmt::format("  samples: {} new, {} old", t.current.samples, t.old.samples);
   } else {
     out_ += fmt::format("  samples: {} born, {} died, {} live", t.born.samples, t.died.samples,
                         t.current.samples);

@@ -38,5 +38,5 @@ fail() {
 grep -q 'nothing cancels' <<<"$out" || fail "does not say that nothing cancels"
 grep -qE '^#[0-9]+  .*victim\.c:3  keep' <<<"$out" || fail "no row for victim.c:3"
 [[ $(grep -cE '^#[0-9]+  .*victim\.c:3' <<<"$out") == 1 ]] || fail "the call site was not matched across the runs"
-grep -q '+19.5 KiB  +20 blocks .*samples: 30 born, 10 died' <<<"$out" || fail "growth is not that of the two runs"
+grep -q '+19.5 KiB  +20 blocks .*samples: 30 new, 10 old' <<<"$out" || fail "growth is not that of the two runs"
 echo "call sites of two processes match, and nothing cancels"

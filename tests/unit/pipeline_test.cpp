@@ -190,6 +190,36 @@ TEST_CASE("names cannot drive the terminal") {
   CHECK(text.find("a\\x0a.cc:1") != std::string::npos);
 }
 
+TEST_CASE("two processes have new and old samples, and different programs are named") {
+  FakeProcess one;
+  FakeProcess other;
+  one.allocate(one.stack({kPut, kMain}), 10);
+  other.allocate(other.stack({kPut, kMain}), 20);
+  other.allocate(other.stack({kPut, kMain}), 20);
+  other.header.session.bytes[0] = 9;
+  const auto text = [&] { return text_of(one, {one.snapshot_at(2), other.snapshot_at(3)}); };
+  CHECK(text().find("samples: 2 new, 1 old\n") != std::string::npos);
+  CHECK(text().find("warning: two processes") != std::string::npos);
+  CHECK(text().find("different programs") == std::string::npos);
+  other.build_id = "ef01";
+  CHECK(text().find("warning: two builds of one program") != std::string::npos);
+  other.header.exe = "/srv/jav\033a";
+  CHECK(text().find("warning: the snapshots are of different programs: payments and jav\\x1ba") !=
+        std::string::npos);
+}
+
+TEST_CASE("a row without a name of its own shows its nearest named caller") {
+  FakeProcess process;
+  const SourceFrame unnamed;
+  const SourceFrame caller{"_PyObject_Malloc", "", 0, false};
+  process.allocate(process.stack({unnamed, caller, kMain}), 10);
+  CHECK(text_of(process, {process.snapshot_at(2)})
+            .find("#1  payments+0x1000  (called from _PyObject_Malloc)\n") != std::string::npos);
+  FakeProcess nameless;
+  nameless.allocate(nameless.stack({unnamed}), 10);
+  CHECK(text_of(nameless, {nameless.snapshot_at(2)}).find("called from") == std::string::npos);
+}
+
 TEST_CASE("grouping by symbol merges stacks, and passes wrappers over") {
   FakeProcess process;
   process.allocate(process.stack({kNew, kPut, kMain}), 10);
