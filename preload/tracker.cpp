@@ -50,8 +50,7 @@ StackId capture(const InHook&, Caller caller) {
   bool added = false;
   const StackId stack = g_tracker.stacks.intern(kept, truncated, &added);
   // A word that was no frame pointer may name an object that another thread is closing.
-  const bool certain = g_tracker.unwinder.capture != capture_by_frame_pointer;
-  if (added) g_tracker.module_notes.note(certain ? kept : kept.first(1), stack);
+  if (added) g_tracker.module_notes.note(g_tracker.unwinder.takes_locks() ? kept : kept.first(1), stack);
   g_tracker.gate.leave(buffer);
   if (stack == StackId::kNone) count(g_counters.lost_stack_store_full);
   return stack;
@@ -174,7 +173,7 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.threads.start(tracker.arena);
   tracker.thread_id.start();
   (void)tracker.forks.start();
-  if (tracker.unwinder.capture != capture_by_frame_pointer) tracker.gate.start();
+  if (tracker.unwinder.takes_locks()) tracker.gate.start();
   tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
   identify_thread();
   tracker.phase.store(Tracker::Phase::kActive, std::memory_order_release);
@@ -194,7 +193,7 @@ bool adopt_fork() {
   count(g_counters.forks_seen);
   count(g_counters.lost_table_full, g_tracker.live.repair_after_fork());
   count(g_counters.lost_maps, g_tracker.maps.repair_after_fork());
-  if (g_tracker.gate.reset_after_fork() && g_tracker.unwinder.capture != capture_by_frame_pointer) {
+  if (g_tracker.gate.reset_after_fork() && g_tracker.unwinder.takes_locks()) {
     count(g_counters.unwinders_lost_in_fork);
     g_tracker.unwinder = {capture_by_frame_pointer, "fp"};
   }

@@ -31,6 +31,10 @@ enum class UnwindChoice : std::uint8_t { kAuto, kLibunwind, kFramePointer };
 struct Unwinder {
   CaptureFunction capture = nullptr;
   const char* name = "none";  // as MEMTRACE_UNWIND names it; goes into snapshots
+
+  // Whether a capture may take locks outside the shim (the loader's). Such a strategy names only objects that
+  // are loaded.
+  [[nodiscard]] bool takes_locks() const;
 };
 
 // Once, at start, inside a hook guard: may open libraries. kAuto is libunwind where it opens, else frame
@@ -40,5 +44,7 @@ struct Unwinder {
 // The strategies. open_libunwind returns nullptr where libunwind.so.8 cannot be opened.
 [[nodiscard]] CaptureFunction open_libunwind();
 [[nodiscard]] std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::size_t room);
+
+inline bool Unwinder::takes_locks() const { return capture != capture_by_frame_pointer; }
 
 }  // namespace memtrace
