@@ -30,9 +30,7 @@ namespace {
 
 }  // namespace
 
-#define MEMTRACE_CALLER                                                                              \
-  (Caller{static_cast<ReturnAddress>(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0))), \
-          frame_pointer()})
+#define MEMTRACE_CALLER (Caller{__builtin_dwarf_cfa(), frame_pointer()})
 
 #pragma GCC visibility push(default)
 extern "C" {

@@ -1,30 +1,16 @@
 #include "preload/module_notes.hpp"
 
-#include <dlfcn.h>
-#include <link.h>
-
 #include "preload/counters.hpp"
 #include "preload/modules.hpp"
-#include "preload/sys/old_symbols.hpp"
+#include "preload/sys/find_object.hpp"
 
 #include "preload/no_heap.hpp"
 
 namespace memtrace {
-namespace {
-
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-using FindObject = int (*)(void* address, dl_find_object* found);
-constinit FindObject g_find_object = nullptr;
-#endif
-
-}  // namespace
 
 void ModuleNotes::start(PageArena& arena) {
   arena_ = &arena;
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-  void* symbol = dlsym(RTLD_DEFAULT, "_dl_find_object");
-  __builtin_memcpy(&g_find_object, &symbol, sizeof symbol);
-#endif
+  sys::start_find_object();
 }
 
 std::uint32_t ModuleNotes::size() const {
@@ -33,19 +19,15 @@ std::uint32_t ModuleNotes::size() const {
 }
 
 void ModuleNotes::note_one(std::uint64_t address, StackId stack) {
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-  dl_find_object found;
-  if (g_find_object(reinterpret_cast<void*>(address), &found) != 0) return;
-  const auto start = reinterpret_cast<std::uint64_t>(found.dlfo_map_start);
+  sys::LoadedObject found;
+  if (!sys::find_object(address, found)) return;
+  const std::uint64_t start = found.begin;
   const std::uint32_t known = size();
   // The latest note of a place is the one that counts.
   for (std::uint32_t i = known; i-- > 0;) {
     const ModuleNote* note = (*this)[i];
     if (note && note->map_start == start) {
-      if (note->link_map == found.dlfo_link_map &&
-          note->map_end == reinterpret_cast<std::uint64_t>(found.dlfo_map_end)) {
-        return;
-      }
+      if (note->link_map == found.map && note->map_end == found.end) return;
       break;
     }
   }
@@ -58,10 +40,10 @@ void ModuleNotes::note_one(std::uint64_t address, StackId stack) {
   auto* note = static_cast<ModuleNote*>(arena_->take(sizeof(ModuleNote)));
   if (!note) return;
   note->map_start = start;
-  note->map_end = reinterpret_cast<std::uint64_t>(found.dlfo_map_end);
-  note->link_map = found.dlfo_link_map;
+  note->map_end = found.end;
+  note->link_map = found.map;
   note->first_stack = static_cast<std::uint32_t>(stack);
-  if (const char* name = found.dlfo_link_map->l_name) {
+  if (const char* name = found.map->l_name) {
     for (std::size_t i = 0; i + 1 < sizeof note->path && name[i]; ++i) note->path[i] = name[i];
   }
   const ElfImage image{start, Presence::kLoaded, note->map_end};
@@ -69,26 +51,17 @@ void ModuleNotes::note_one(std::uint64_t address, StackId stack) {
   CodeSegment code;
   if (find_code(image, code)) {
     const std::uint64_t page_mask = kPageBytes - 1;
-    const std::uint64_t begin = found.dlfo_link_map->l_addr + code.address;
+    const std::uint64_t begin = found.map->l_addr + code.address;
     note->code_start = begin & ~page_mask;
     note->code_end = (begin + code.size_bytes + page_mask) & ~page_mask;
     note->code_offset = code.file_offset & ~page_mask;
   }
   notes_[slot].store(note, std::memory_order_release);
-#else
-  (void)address;
-  (void)stack;
-#endif
 }
 
 void ModuleNotes::note(std::span<const ReturnAddress> frames, StackId stack) {
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-  if (!g_find_object) return;
+  if (!sys::can_find_objects()) return;
   for (const ReturnAddress frame : frames) note_one(value(lookup_address(frame)), stack);
-#else
-  (void)frames;
-  (void)stack;
-#endif
 }
 
 }  // namespace memtrace

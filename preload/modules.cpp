@@ -150,15 +150,25 @@ void Modules::add_gone(const ModuleNote& note) {
   module->first_stack = note.first_stack;
 }
 
-void Modules::refresh(std::string_view executable_path, const ModuleNotes& notes, std::uint32_t stacks,
+std::uint32_t Modules::loaded_among(std::uint32_t first_modules) const {
+  std::uint32_t loaded = 0;
+  for (std::uint32_t i = 0; i < first_modules; ++i) loaded += modules_[i].loaded;
+  return loaded;
+}
+
+bool Modules::refresh(std::string_view executable_path, const ModuleNotes& notes, std::uint32_t stacks,
                       char* scratch) {
+  const std::uint32_t known = count_;
+  const std::uint32_t loaded_before = loaded_among(known);
   read_maps(notes, stacks, scratch);
+  const bool any_gone = loaded_among(known) < loaded_before;
   for (std::uint32_t i = 0; i < notes.size(); ++i) {
     if (const ModuleNote* note = notes[i]) add_gone(*note);
   }
   for (std::uint32_t i = count_; i-- > 0;) {
     if (path(modules_[i]) == executable_path) executable_ = i;
   }
+  return any_gone;
 }
 
 void Modules::read_maps(const ModuleNotes& notes, std::uint32_t stacks, char* scratch) {

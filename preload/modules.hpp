@@ -32,10 +32,11 @@ class Modules {
  public:
   void start(PageArena& arena) { arena_ = &arena; }
 
-  // Reads the list anew and adds what was noted and is gone. `stacks`: how many there are; a segment that
+  // Reads the list anew and adds what was noted and is gone. True: something that was loaded at the last
+  // refresh is not any more. `stacks`: how many there are; a segment that
   // takes the place of another counts for later ones. `scratch`: working space of at least kScratchBytes.
   static constexpr std::size_t kScratchBytes = 16 * 1024;
-  void refresh(std::string_view executable_path, const ModuleNotes& notes, std::uint32_t stacks,
+  bool refresh(std::string_view executable_path, const ModuleNotes& notes, std::uint32_t stacks,
                char* scratch);
 
   [[nodiscard]] std::uint32_t size() const { return count_; }
@@ -61,6 +62,7 @@ class Modules {
   void add_loaded(const MapsLine& line, std::uint64_t header, const ModuleNotes& notes, std::uint32_t stacks);
   void add_gone(const ModuleNote& note);
   LoadedModule* append(const MapsLine& line);
+  [[nodiscard]] std::uint32_t loaded_among(std::uint32_t first_modules) const;
   [[nodiscard]] bool reserve_module();
   [[nodiscard]] bool reserve_text(std::size_t bytes);
 

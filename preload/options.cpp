@@ -96,8 +96,12 @@ bool parse_signal(std::string_view text, int& signal) {
 bool parse_unwind(std::string_view text, UnwindChoice& choice) {
   if (text == "auto") {
     choice = UnwindChoice::kAuto;
+  } else if (text == "cfi") {
+    choice = UnwindChoice::kCfi;
   } else if (text == "libunwind") {
     choice = UnwindChoice::kLibunwind;
+  } else if (text == "boost") {
+    choice = UnwindChoice::kBoost;
   } else if (text == "fp") {
     choice = UnwindChoice::kFramePointer;
   } else {

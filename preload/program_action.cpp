@@ -1,11 +1,11 @@
 #include "preload/program_action.hpp"
 
 #include <dlfcn.h>
-#include <link.h>
 
 #include <string_view>
 
 #include "preload/real.hpp"
+#include "preload/sys/find_object.hpp"
 #include "preload/sys/old_symbols.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/tracker.hpp"
@@ -27,31 +27,15 @@ bool names_libjvm(const char* path) {
          std::string_view(text.data() + text.size() - kName.size(), kName.size()) == kName;
 }
 
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-// sigaction may be called where the loader's lock is held by another thread that waits for this one: on
-// glibc 2.35 and newer the question is answered without it.
-int (*find_object())(void*, dl_find_object*) {
-  static constinit std::atomic<void*> found{nullptr};
-  void* symbol = found.load(std::memory_order_relaxed);
-  if (!symbol) {
-    symbol = dlsym(RTLD_DEFAULT, "_dl_find_object");
-    found.store(symbol, std::memory_order_relaxed);
-  }
-  int (*function)(void*, dl_find_object*) = nullptr;
-  __builtin_memcpy(&function, &symbol, sizeof function);
-  return function;
-}
-#endif
-
 bool lies_in_libjvm(const struct sigaction& action) {
   if (!is_handler(action)) return false;
   void* const code = reinterpret_cast<void*>(action.sa_handler);
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-  if (const auto find = find_object()) {
-    dl_find_object found;
-    return find(code, &found) == 0 && names_libjvm(found.dlfo_link_map->l_name);
+  // sigaction may be called where the loader's lock is held by another thread that waits for this one: where it
+  // can be, the question is answered without that lock.
+  if (sys::can_find_objects()) {
+    sys::LoadedObject found;
+    return sys::find_object(reinterpret_cast<std::uintptr_t>(code), found) && names_libjvm(found.map->l_name);
   }
-#endif
   Dl_info info{};
   return dladdr(code, &info) != 0 && names_libjvm(info.dli_fname);
 }
@@ -138,9 +122,7 @@ bool ProgramAction::start(int signal_number, SignalHandler ours) {
   struct sigaction before {};
   signal_ = signal_number;
   ours_ = ours;
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-  (void)find_object();  // dlsym is not for signal handlers, where sigaction may be called later
-#endif
+  sys::start_find_object();  // dlsym is not for signal handlers, where sigaction may be called later
   if (g_real.sigaction(signal_number, nullptr, &before) != 0) return false;
   publish(before, lies_in_libjvm(before));
   const struct sigaction in_front = kernel_action(before);

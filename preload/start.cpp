@@ -107,6 +107,25 @@ int note_allocator(dl_phdr_info* info, std::size_t, void* code) {
   return 1;
 }
 
+void say_if_fallen_back(UnwindChoice choice) {
+  if (choice == UnwindChoice::kFramePointer || std::string_view(g_tracker.unwinder.name) != "fp") return;
+  Line line;
+  switch (choice) {
+    case UnwindChoice::kLibunwind:
+      line << "MEMTRACE_UNWIND=libunwind: libunwind.so.8 cannot be opened (Debian package libunwind8)";
+      break;
+    case UnwindChoice::kBoost:
+      line << "MEMTRACE_UNWIND=boost: libmemtrace-boost.so cannot be opened; it is installed beside "
+              "libmemtrace.so";
+      break;
+    default:
+      line << "no memory for unwind rules";
+      break;
+  }
+  line << "; using frame pointers";
+  diag::say(LogLevel::kWarn, line);
+}
+
 std::uint64_t draw_seed() {
   std::uint64_t seed = 0;
   if (sys::call(SYS_getrandom, &seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) {
@@ -140,15 +159,8 @@ bool start_tracing() {
   }
   dl_iterate_phdr(note_allocator, allocator);
   real::seal();
-  g_tracker.unwinder = choose_unwinder(options.unwind);
-  if (options.unwind == UnwindChoice::kLibunwind &&
-      std::string_view(g_tracker.unwinder.name) != "libunwind") {
-    Line line;
-    line << "MEMTRACE_UNWIND=libunwind: libunwind.so.8 cannot be opened (Debian package libunwind8); using "
-            "frame pointers";
-    diag::say(LogLevel::kWarn, line);
-  }
   tracker::start(options, options.seed ? options.seed : draw_seed());
+  say_if_fallen_back(options.unwind);
   triggers::start(options);
   return true;
 }

@@ -9,6 +9,8 @@
 
 namespace memtrace {
 
+struct ThreadSlab;
+
 struct ThreadState {
   std::int64_t countdown = 0;         // bytes until the next sample; below zero: this allocation is one
   std::uint64_t random = 0;           // generator state; 0: not seeded yet
@@ -17,6 +19,7 @@ struct ThreadState {
   std::uint32_t serial = 0;           // thread serial within the process image, from 1; 0: not given yet
   std::uint32_t fork_generation = 0;  // when `tid` was last registered
   std::uint32_t resolving = 0;        // this thread is inside real::resolve
+  ThreadSlab* slab = nullptr;         // thread_slabs.hpp; none before the first capture
 };
 static_assert(sizeof(ThreadState) <= 64, "P8: static TLS space is scarce in hosts that load us late");
 static_assert(std::is_trivially_destructible_v<ThreadState>);

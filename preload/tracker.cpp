@@ -38,19 +38,21 @@ StackId capture(const InHook&, Caller caller) {
     return StackId::kNone;
   }
   const std::uint32_t limit = g_tracker.max_frames;
-  std::size_t frames = g_tracker.unwinder.capture(caller, buffer->frames, limit + 1 + kOwnFrames);
-  if (frames == 0) {
+  Captured captured = g_tracker.unwinder.capture(caller, buffer->frames, limit + 1 + g_tracker.unwinder.own_frames);
+  if (captured.frames == 0) {
     count(g_counters.failed_unwinds);
-    buffer->frames[0] = caller.return_address;
-    frames = 1;
+    buffer->frames[0] = caller.return_address();
+    captured = {1, 1};
   }
-  const bool truncated = frames > limit;
+  const bool truncated = captured.frames > limit;
   if (truncated) count(g_counters.truncated_stacks);
-  const std::span<const ReturnAddress> kept{buffer->frames, truncated ? limit : frames};
+  const std::span<const ReturnAddress> kept{buffer->frames, truncated ? limit : captured.frames};
   bool added = false;
   const StackId stack = g_tracker.stacks.intern(kept, truncated, &added);
-  // A word that was no frame pointer may name an object that another thread is closing.
-  if (added) g_tracker.module_notes.note(g_tracker.unwinder.takes_locks() ? kept : kept.first(1), stack);
+  if (added) {
+    const std::size_t certain = captured.certain < kept.size() ? captured.certain : kept.size();
+    g_tracker.module_notes.note(kept.first(certain), stack);
+  }
   g_tracker.gate.leave(buffer);
   if (stack == StackId::kNone) count(g_counters.lost_stack_store_full);
   return stack;
@@ -165,6 +167,7 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.check_every_free = all;
   // Sampled mode must stay small whatever the heap (P10); whoever asks for every allocation pays for it.
   tracker.arena.start(all ? std::uint64_t{8} << 30 : std::uint64_t{128} << 20);
+  tracker.unwinder = choose_unwinder(options.unwind, tracker.arena);
   tracker.sampler.start(options.sample.mode, options.sample.interval_bytes, seed);
   tracker.stacks.start(tracker.arena);
   tracker.live.start(tracker.arena, all ? LiveTable::kMaxShards : 64);
@@ -173,7 +176,7 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.threads.start(tracker.arena);
   tracker.thread_id.start();
   (void)tracker.forks.start();
-  if (tracker.unwinder.takes_locks()) tracker.gate.start();
+  if (tracker.unwinder.takes_locks) tracker.gate.start();
   tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
   identify_thread();
   tracker.phase.store(Tracker::Phase::kActive, std::memory_order_release);
@@ -193,7 +196,7 @@ bool adopt_fork() {
   count(g_counters.forks_seen);
   count(g_counters.lost_table_full, g_tracker.live.repair_after_fork());
   count(g_counters.lost_maps, g_tracker.maps.repair_after_fork());
-  if (g_tracker.gate.reset_after_fork() && g_tracker.unwinder.takes_locks()) {
+  if (g_tracker.gate.reset_after_fork() && g_tracker.unwinder.takes_locks) {
     count(g_counters.unwinders_lost_in_fork);
     g_tracker.unwinder = {capture_by_frame_pointer, "fp"};
   }
@@ -349,7 +352,7 @@ void record_mapping(void* address, std::size_t size, AllocKind kind, Caller call
 
 void mapped(void* address, std::size_t size, int protection, int flags, Caller caller) {
   if (!wants_maps()) return;
-  const std::uint64_t from = value(caller.return_address);
+  const std::uint64_t from = value(caller.return_address());
   if (from >= g_tracker.allocator_begin && from < g_tracker.allocator_end) return;
   record_mapping(address, size, kind_of(protection, flags), caller);
 }

@@ -5,12 +5,13 @@
 #include "preload/no_heap.hpp"
 
 namespace memtrace {
-std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::size_t room) {
+
+Captured capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::size_t room) {
   constexpr std::uintptr_t kPageMask = ~std::uintptr_t{kPageBytes - 1};
   constexpr std::uintptr_t kMaxStep = std::uintptr_t{1} << 24;
-  if (room == 0) return 0;
-  std::size_t count = 0;
-  frames[count++] = caller.return_address;
+  if (room == 0) return {};
+  std::uint32_t count = 0;
+  frames[count++] = caller.return_address();
   auto below = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   std::uintptr_t known_page = below & kPageMask;
   auto frame = reinterpret_cast<std::uintptr_t>(caller.frame_pointer);
@@ -21,7 +22,7 @@ std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::
     for (const std::uintptr_t end : {frame, frame + 2 * sizeof(std::uintptr_t) - 1}) {
       const std::uintptr_t page = end & kPageMask;
       if (page == known_page) continue;
-      if (!sys::readable(page)) return count;  // on old kernels the walk stays in its first page
+      if (!sys::readable(page)) return {count, 1};  // on old kernels the walk stays in its first page
       known_page = page;
     }
     const auto* words = reinterpret_cast<const std::uintptr_t*>(frame);
@@ -30,7 +31,7 @@ std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::
     below = frame;
     frame = words[0];
   }
-  return count;
+  return {count, 1};  // a word that was no frame pointer may name an object that another thread is closing
 }
 
 }  // namespace memtrace

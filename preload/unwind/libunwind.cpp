@@ -14,16 +14,9 @@ namespace {
 using Backtrace = int (*)(void** frames, int room);
 constinit Backtrace g_backtrace = nullptr;
 
-std::size_t capture_by_libunwind(Caller caller, ReturnAddress* frames, std::size_t room) {
-  // The buffer has room for our own frames, which come first and are cut.
+Captured capture_by_libunwind(Caller caller, ReturnAddress* frames, std::size_t room) {
   const int got = g_backtrace(reinterpret_cast<void**>(frames), static_cast<int>(room));
-  const std::size_t count = got > 0 ? static_cast<std::size_t>(got) : 0;
-  for (std::size_t i = 0; i < count && i < kOwnFrames; ++i) {
-    if (frames[i] != caller.return_address) continue;
-    __builtin_memmove(frames, frames + i, (count - i) * sizeof(*frames));
-    return count - i;
-  }
-  return 0;
+  return cut_own_frames(caller, frames, got > 0 ? static_cast<std::size_t>(got) : 0);
 }
 
 }  // namespace

@@ -8,43 +8,60 @@
 #include <cstdint>
 
 #include "format/types.hpp"
+#include "preload/sys/page_arena.hpp"
 
 namespace memtrace {
 
 // Where a hook was called from: what every strategy starts or aligns at.
 struct Caller {
-  ReturnAddress return_address{};
-  const void* frame_pointer =
-      nullptr;  // rbp as the hook found it; means something where code keeps frame pointers
+  // The stack pointer once the hook has returned; the return address lies right below. Not null.
+  const void* cfa = nullptr;
+  const void* frame_pointer = nullptr;  // rbp as the hook found it
+
+  [[nodiscard]] ReturnAddress return_address() const {
+    return static_cast<const ReturnAddress*>(cfa)[-1];
+  }
 };
 
-// The shim's own frames above a hook, at most: `room` includes them, as some strategies cannot leave them
-// out.
+// The shim's own frames above a hook, at most, for strategies that cannot leave them out.
 inline constexpr std::size_t kOwnFrames = 15;
 
-// Writes up to `room` return addresses, innermost first, the first being caller.return_address. Returns how
-// many.
-using CaptureFunction = std::size_t (*)(Caller caller, ReturnAddress* frames, std::size_t room);
+struct Captured {
+  std::uint32_t frames = 0;
+  // The first so many are certainly frames of this stack, so that their objects cannot be unloaded now.
+  std::uint32_t certain = 0;
+};
 
-enum class UnwindChoice : std::uint8_t { kAuto, kLibunwind, kFramePointer };
+// Writes up to `room` return addresses, innermost first, the first being the caller's. Where a strategy has
+// own_frames, `room` must have place for them besides.
+using CaptureFunction = Captured (*)(Caller caller, ReturnAddress* frames, std::size_t room);
+
+enum class UnwindChoice : std::uint8_t { kAuto, kCfi, kFramePointer, kLibunwind, kBoost };
 
 struct Unwinder {
   CaptureFunction capture = nullptr;
   const char* name = "none";  // as MEMTRACE_UNWIND names it; goes into snapshots
-
-  // Whether a capture may take locks outside the shim (the loader's). Such a strategy names only objects that
-  // are loaded.
-  [[nodiscard]] bool takes_locks() const;
+  // Whether a capture may take locks outside the shim (the loader's).
+  bool takes_locks = false;
+  std::size_t own_frames = 0;
 };
 
-// Once, at start, inside a hook guard: may open libraries. kAuto is libunwind where it opens, else frame
-// pointers. A choice that cannot be had falls back like kAuto; `name` then differs from what was asked for.
-[[nodiscard]] Unwinder choose_unwinder(UnwindChoice choice);
+// Once, at start, inside a hook guard: may open libraries. kAuto is cfi. A choice that cannot be had falls
+// back to frame pointers; `name` then differs from what was asked for. Memory from `arena`, which must
+// outlive it.
+[[nodiscard]] Unwinder choose_unwinder(UnwindChoice choice, PageArena& arena);
 
-// The strategies. open_libunwind returns nullptr where libunwind.so.8 cannot be opened.
+// Rules and objects may have changed: what was remembered of them is looked up again. The snapshot thread.
+void refresh_unwinder();
+
+// The strategies. open_...: nullptr where the library cannot be opened; start_cfi: false without memory.
+[[nodiscard]] bool start_cfi(PageArena& arena);
+[[nodiscard]] Captured capture_by_cfi(Caller caller, ReturnAddress* frames, std::size_t room);
+[[nodiscard]] Captured capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::size_t room);
 [[nodiscard]] CaptureFunction open_libunwind();
-[[nodiscard]] std::size_t capture_by_frame_pointer(Caller caller, ReturnAddress* frames, std::size_t room);
+[[nodiscard]] CaptureFunction open_boost();
 
-inline bool Unwinder::takes_locks() const { return capture != capture_by_frame_pointer; }
+// What strategies that start at their own frame share: cuts those above the caller. Both counts.
+[[nodiscard]] Captured cut_own_frames(Caller caller, ReturnAddress* frames, std::size_t count);
 
 }  // namespace memtrace

@@ -29,7 +29,6 @@ inline void start_stages(const Options& options) {
   diag::start();
   diag::set_level(options.log);
   expect(g_snapshotter.start(options));
-  g_tracker.unwinder = choose_unwinder(options.unwind);
   tracker::start(options, options.seed);
 }
 

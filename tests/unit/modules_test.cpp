@@ -27,8 +27,9 @@ struct List {
   }
   void refresh(std::uint32_t stacks = 0) {
     const std::string exe = std::filesystem::read_symlink("/proc/self/exe");
-    modules.refresh(exe, *notes, stacks, scratch.get());
+    gone = modules.refresh(exe, *notes, stacks, scratch.get());
   }
+  bool gone = false;
   PageArena arena;
   Modules modules;
   std::unique_ptr<ModuleNotes> notes = std::make_unique<ModuleNotes>();
@@ -167,10 +168,14 @@ TEST_CASE("an object that was closed stays in the list for the stacks that name 
   REQUIRE(at < list.modules.size());
   const std::uint64_t start = list.modules[at].start;
   CHECK(list.modules[at].loaded);
+  CHECK(!list.gone);
   REQUIRE(dlclose(library) == 0);
   const bool gone = dlopen("libanl.so.1", RTLD_NOW | RTLD_NOLOAD) == nullptr;
   list.refresh();
   CHECK(list.modules[at].loaded != gone);
+  CHECK(list.gone == gone);
+  list.refresh();
+  CHECK(!list.gone);
   CHECK(list.modules.find(start, StackId{1}) == at);
 }
 

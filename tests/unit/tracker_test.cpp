@@ -156,8 +156,8 @@ TEST_CASE("stacks longer than the limit are cut and say so") {
   CHECK(traced(
       [] {
         g_tracker.unwinder.capture = [](Caller caller, ReturnAddress* frames, std::size_t room) {
-          for (std::size_t i = 0; i < room; ++i) frames[i] = caller.return_address;
-          return room;
+          for (std::size_t i = 0; i < room; ++i) frames[i] = caller.return_address();
+          return Captured{static_cast<std::uint32_t>(room), 1};
         };
         (void)memtrace_hook_malloc(10);
         expect(g_counters.truncated_stacks == 1);
@@ -171,7 +171,7 @@ TEST_CASE("an unwinder that fails leaves the caller's address; one that allocate
   CHECK(traced([] {
     g_tracker.unwinder.capture = [](Caller, ReturnAddress*, std::size_t) {
       memtrace_hook_free(memtrace_hook_malloc(1'000'000));
-      return std::size_t{0};
+      return Captured{};
     };
     void* block = memtrace_hook_malloc(10);
     expect(g_counters.failed_unwinds == 1);

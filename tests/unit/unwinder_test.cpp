@@ -17,7 +17,8 @@ using Frames = std::vector<ReturnAddress>;
 
 Frames walk(const void* frame, std::size_t room = 32) {
   Frames frames(room);
-  frames.resize(capture_by_frame_pointer({ReturnAddress{0x1234'5678}, frame}, frames.data(), room));
+  static constexpr ReturnAddress kCalledFrom[] = {ReturnAddress{0x1234'5678}, ReturnAddress{}};
+  frames.resize(capture_by_frame_pointer({&kCalledFrom[1], frame}, frames.data(), room).frames);
   return frames;
 }
 
@@ -40,9 +41,8 @@ struct Chain {
     return frames;
   }
   Frames frames(64);
-  const Caller caller{
-      static_cast<ReturnAddress>(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0))), nullptr};
-  frames.resize(unwinder.capture(caller, frames.data(), frames.size()));
+  const Caller caller{__builtin_dwarf_cfa(), nullptr};
+  frames.resize(unwinder.capture(caller, frames.data(), frames.size()).frames);
   return frames;
 }
 
@@ -111,15 +111,25 @@ TEST_CASE("frame pointers: pages that cannot be read end the walk") {
 }
 
 TEST_CASE("the choice falls back, and says what it became") {
-  CHECK(std::string(choose_unwinder(UnwindChoice::kFramePointer).name) == "fp");
-  const bool there = open_libunwind() != nullptr;
-  CHECK(std::string(choose_unwinder(UnwindChoice::kLibunwind).name) == (there ? "libunwind" : "fp"));
-  CHECK(std::string(choose_unwinder(UnwindChoice::kAuto).name) == (there ? "libunwind" : "fp"));
+  PageArena arena;
+  arena.start(64 << 20);
+  const auto name = [&](UnwindChoice choice) { return std::string(choose_unwinder(choice, arena).name); };
+  CHECK(name(UnwindChoice::kFramePointer) == "fp");
+  CHECK(name(UnwindChoice::kLibunwind) == (open_libunwind() ? "libunwind" : "fp"));
+  CHECK(name(UnwindChoice::kBoost) == (open_boost() ? "boost" : "fp"));
+  CHECK(name(UnwindChoice::kAuto) == "cfi");
+  CHECK(name(UnwindChoice::kCfi) == "cfi");
+  PageArena none;
+  CHECK(std::string(choose_unwinder(UnwindChoice::kAuto, none).name) == "fp");
 }
 
-TEST_CASE("libunwind: the caller comes first, then its callers, however deep") {
-  const Unwinder unwinder = choose_unwinder(UnwindChoice::kLibunwind);
-  if (std::string(unwinder.name) != "libunwind") return;
+TEST_CASE("every strategy: the caller comes first, then its callers, however deep") {
+  PageArena arena;
+  arena.start(64 << 20);
+  const UnwindChoice choice = GENERATE(UnwindChoice::kCfi, UnwindChoice::kLibunwind, UnwindChoice::kBoost);
+  const Unwinder unwinder = choose_unwinder(choice, arena);
+  CAPTURE(unwinder.name);
+  if (std::string(unwinder.name) == "fp") return;  // not to be had here
   const Frames shallow = capture_here(unwinder, 0);
   const Frames deep = capture_here(unwinder, 10);
   REQUIRE(shallow.size() > 1);
@@ -129,9 +139,12 @@ TEST_CASE("libunwind: the caller comes first, then its callers, however deep") {
   for (std::size_t i = 1; i < shallow.size(); ++i) CHECK(deep[i + 10] == shallow[i]);
 }
 
-TEST_CASE("libunwind: a caller that is not on the stack gives nothing") {
-  const Unwinder unwinder = choose_unwinder(UnwindChoice::kLibunwind);
-  if (std::string(unwinder.name) != "libunwind") return;
+TEST_CASE("strategies that start at their own frame: a caller that is not on the stack gives nothing") {
+  PageArena arena;
+  const UnwindChoice choice = GENERATE(UnwindChoice::kLibunwind, UnwindChoice::kBoost);
+  const Unwinder unwinder = choose_unwinder(choice, arena);
+  if (std::string(unwinder.name) == "fp") return;
   Frames frames(64);
-  CHECK(unwinder.capture({ReturnAddress{1}, nullptr}, frames.data(), frames.size()) == 0);
+  static constexpr ReturnAddress kNowhere[] = {ReturnAddress{1}, ReturnAddress{}};
+  CHECK(unwinder.capture({&kNowhere[1], nullptr}, frames.data(), frames.size()).frames == 0);
 }

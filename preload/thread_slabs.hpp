@@ -1,0 +1,59 @@
+// What the shim keeps for each thread beyond its 64 bytes of thread-local storage (P8).
+//
+// Called by: cold paths, once a thread and process image. Any thread; lock-free; signal-safe. A thread is known
+// by where its thread-local block lies: no two living threads share that, and nothing need be done when one
+// ends (B4): its slab serves the next thread at that place. Memory: a fixed array, touched where used.
+// Full: nullptr; the caller goes on without what it would have kept.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "preload/thread_state.hpp"
+
+namespace memtrace {
+
+struct alignas(64) ThreadSlab {
+  std::atomic<std::uintptr_t> owner{0};  // address of the thread's t_state
+  // The part of the thread's own stack that is known to be readable; empty at first. `stack_high` is set once.
+  std::uintptr_t stack_low = 0;
+  std::uintptr_t stack_high = 0;
+};
+
+class ThreadSlabs {
+ public:
+  static constexpr std::size_t kSlabs = 8192;
+
+  [[nodiscard]] ThreadSlab* of_this_thread() {
+    if (t_state.slab) [[likely]] {
+      return t_state.slab;
+    }
+    return find();
+  }
+
+ private:
+  static constexpr std::size_t kMaxProbes = 64;
+
+  [[nodiscard]] ThreadSlab* find() {
+    const auto owner = reinterpret_cast<std::uintptr_t>(&t_state);
+    std::size_t i = owner * 0x9e3779b97f4a7c15 >> 51;
+    static_assert(kSlabs == std::size_t{1} << (64 - 51));
+    for (std::size_t probes = 0; probes < kMaxProbes; ++probes, i = (i + 1) % kSlabs) {
+      std::uintptr_t seen = slabs_[i].owner.load(std::memory_order_relaxed);
+      if (seen != owner &&
+          (seen != 0 || !slabs_[i].owner.compare_exchange_strong(seen, owner, std::memory_order_relaxed))) {
+        continue;
+      }
+      slabs_[i].stack_low = 0;
+      slabs_[i].stack_high = 0;
+      t_state.slab = &slabs_[i];
+      return t_state.slab;
+    }
+    return nullptr;
+  }
+
+  ThreadSlab slabs_[kSlabs];
+};
+
+}  // namespace memtrace
