@@ -30,8 +30,8 @@ bool names_libjvm(const char* path) {
 bool lies_in_libjvm(const struct sigaction& action) {
   if (!is_handler(action)) return false;
   void* const code = reinterpret_cast<void*>(action.sa_handler);
-  // sigaction may be called where the loader's lock is held by another thread that waits for this one: where it
-  // can be, the question is answered without that lock.
+  // sigaction may be called where the loader's lock is held by another thread that waits for this one: where
+  // it can be, the question is answered without that lock.
   if (sys::can_find_objects()) {
     sys::LoadedObject found;
     return sys::find_object(reinterpret_cast<std::uintptr_t>(code), found) && names_libjvm(found.map->l_name);

@@ -164,9 +164,9 @@ int Snapshotter::write_all(int fd, const SnapshotRequest& request) {
   writer.sampling({g_tracker.sampling.mode, g_tracker.sampling.interval_bytes, g_tracker.fixed_seed,
                    g_tracker.max_frames, g_tracker.unwinder.name});
 
-  const bool any_gone = modules_.refresh(exe_.view(), g_tracker.module_notes, g_tracker.stacks.size(),
-                                         reinterpret_cast<char*>(workspace_) +
-                                             SnapshotWriter::workspace_bytes());
+  const bool any_gone =
+      modules_.refresh(exe_.view(), g_tracker.module_notes, g_tracker.stacks.size(),
+                       reinterpret_cast<char*>(workspace_) + SnapshotWriter::workspace_bytes());
   if (any_gone) refresh_unwinder();
   const int error = write_content(writer, modules_);
   const int write_error = writer.finish();

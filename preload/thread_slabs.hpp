@@ -1,8 +1,8 @@
 // What the shim keeps for each thread beyond its 64 bytes of thread-local storage (P8).
 //
-// Called by: cold paths, once a thread and process image. Any thread; lock-free; signal-safe. A thread is known
-// by where its thread-local block lies: no two living threads share that, and nothing need be done when one
-// ends (B4): its slab serves the next thread at that place. Memory: a fixed array, touched where used.
+// Called by: cold paths, once a thread and process image. Any thread; lock-free; signal-safe. A thread is
+// known by where its thread-local block lies: no two living threads share that, and nothing need be done when
+// one ends (B4): its slab serves the next thread at that place. Memory: a fixed array, touched where used.
 // Full: nullptr; the caller goes on without what it would have kept.
 #pragma once
 
@@ -16,7 +16,8 @@ namespace memtrace {
 
 struct alignas(64) ThreadSlab {
   std::atomic<std::uintptr_t> owner{0};  // address of the thread's t_state
-  // The part of the thread's own stack that is known to be readable; empty at first. `stack_high` is set once.
+  // The part of the thread's own stack that is known to be readable; empty at first. `stack_high` is set
+  // once.
   std::uintptr_t stack_low = 0;
   std::uintptr_t stack_high = 0;
 };

@@ -38,7 +38,8 @@ StackId capture(const InHook&, Caller caller) {
     return StackId::kNone;
   }
   const std::uint32_t limit = g_tracker.max_frames;
-  Captured captured = g_tracker.unwinder.capture(caller, buffer->frames, limit + 1 + g_tracker.unwinder.own_frames);
+  Captured captured =
+      g_tracker.unwinder.capture(caller, buffer->frames, limit + 1 + g_tracker.unwinder.own_frames);
   if (captured.frames == 0) {
     count(g_counters.failed_unwinds);
     buffer->frames[0] = caller.return_address();

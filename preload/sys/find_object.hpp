@@ -1,4 +1,5 @@
-// Which loaded ELF object holds an address, without the loader's lock: _dl_find_object of glibc 2.35 and newer.
+// Which loaded ELF object holds an address, without the loader's lock: _dl_find_object of glibc 2.35 and
+// newer.
 //
 // Called by: cold paths, signal handlers. Any thread; no lock, no memory. start_find_object() once before,
 // where dlsym may be called. False: no object holds it, or this libc cannot tell (can_find_objects()).

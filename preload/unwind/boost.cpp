@@ -1,6 +1,6 @@
-// Boost.Stacktrace's safe_dump_to, for platforms whose rules the compiled unwinder cannot read, and as an oracle.
-// It needs libgcc's unwinder, which the shim must not link: it is an object of its own beside the shim,
-// opened when chosen.
+// Boost.Stacktrace's safe_dump_to, for platforms whose rules the compiled unwinder cannot read, and as an
+// oracle. It needs libgcc's unwinder, which the shim must not link: it is an object of its own beside the
+// shim, opened when chosen.
 #include <dlfcn.h>
 
 #include "preload/sys/old_symbols.hpp"

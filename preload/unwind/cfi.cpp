@@ -305,7 +305,8 @@ bool is_valid(std::int64_t offset) {
   return offset % 8 == 0 && offset > -StepRule::kMaxOffset && offset < StepRule::kMaxOffset;
 }
 
-// What binutils emits for .plt: rsp + 8, and 8 more once the stub has pushed its index, which an address tells.
+// What binutils emits for .plt: rsp + 8, and 8 more once the stub has pushed its index, which an address
+// tells.
 bool is_plt(CfiReader expression, std::uintptr_t address, std::int64_t& offset) {
   constexpr std::uint8_t kRip = kOpBreg0 + kReturnColumn;
   constexpr std::uint8_t kLit0 = 0x30;
@@ -313,8 +314,8 @@ bool is_plt(CfiReader expression, std::uintptr_t address, std::int64_t& offset) 
   if (expression.byte() != kRip || expression.sleb() != 0) return false;
   if (expression.byte() != kLit0 + 15 || expression.byte() != 0x1a) return false;  // and
   const std::uint8_t pushed_from = expression.byte() - kLit0;
-  if (pushed_from > 15 || expression.byte() != 0x2a) return false;  // ge
-  if (expression.byte() != kLit0 + 3 || expression.byte() != 0x24) return false;  // shl
+  if (pushed_from > 15 || expression.byte() != 0x2a) return false;                       // ge
+  if (expression.byte() != kLit0 + 3 || expression.byte() != 0x24) return false;         // shl
   if (expression.byte() != 0x22 || expression.more() || !expression.ok()) return false;  // plus
   if ((address & 15) >= pushed_from) offset += 8;
   return true;

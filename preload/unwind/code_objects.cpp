@@ -30,8 +30,7 @@ bool read_tables(const sys::LoadedObject& object, CfiTables& tables) {
   if (object.unwind_header == 0 || !sys::readable(object.begin)) return false;
   const auto* elf = reinterpret_cast<const ElfW(Ehdr)*>(object.begin);
   if (__builtin_memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 || elf->e_phentsize != sizeof(ElfW(Phdr)) ||
-      elf->e_phoff > kPageBytes ||
-      elf->e_phnum > (kPageBytes - elf->e_phoff) / sizeof(ElfW(Phdr))) {
+      elf->e_phoff > kPageBytes || elf->e_phnum > (kPageBytes - elf->e_phoff) / sizeof(ElfW(Phdr))) {
     return false;
   }
   const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(object.begin + elf->e_phoff);
@@ -125,8 +124,8 @@ bool CodeObjects::takes_anothers_place(std::uintptr_t begin, std::uintptr_t end,
 }
 
 CodeObjects::Found CodeObjects::find(std::uintptr_t address, Trust trust,
-                                      std::span<const ReturnAddress> certain, CfiTables& tables,
-                                      bool& replaced) {
+                                     std::span<const ReturnAddress> certain, CfiTables& tables,
+                                     bool& replaced) {
   if (const Object* object = permanent(address)) {
     tables = object->tables;
     return tables.header != 0 ? Found::kRules : Found::kNoRules;

@@ -33,7 +33,8 @@ class CodeObjects {
   // Once, at start, where the loader may be asked.
   void start();
 
-  // `certain`: frames of the calling stack. `replaced`: set if an object lies where another one was: rules that were compiled may be that one's.
+  // `certain`: frames of the calling stack. `replaced`: set if an object lies where another one was: rules
+  // that were compiled may be that one's.
   [[nodiscard]] Found find(std::uintptr_t address, Trust trust, std::span<const ReturnAddress> certain,
                            CfiTables& tables, bool& replaced);
 

@@ -29,7 +29,8 @@ constexpr std::uintptr_t kWord = sizeof(std::uintptr_t);
 constexpr int kMaxStacks = 8;
 
 // Stack words belong to whoever wrote them last: no sanitizer has a say in reading them.
-[[gnu::always_inline, gnu::no_sanitize("address", "thread")]] inline std::uintptr_t word_at(std::uintptr_t at) {
+[[gnu::always_inline, gnu::no_sanitize("address", "thread")]] inline std::uintptr_t word_at(
+    std::uintptr_t at) {
   return *reinterpret_cast<const std::uintptr_t*>(at);
 }
 
@@ -160,7 +161,7 @@ bool start_cfi(PageArena& arena) {
 void refresh_unwinder() { g_cfi.rules.clear(); }
 
 [[gnu::no_sanitize("address", "thread")]] Captured capture_by_cfi(Caller caller, ReturnAddress* frames,
-                                                                 std::size_t room) {
+                                                                  std::size_t room) {
   if (room == 0) return {};
   const auto start = reinterpret_cast<std::uintptr_t>(caller.cfa);
   ThreadSlab* const slab = g_cfi.slabs.of_this_thread();

@@ -1,9 +1,9 @@
 // What part of memory a walk may read: the stack that the calling thread runs on, as far as it is known.
 //
-// Called by: the walk: once at its start (hot: two compares), and when a step leaves the range (cold). Threads:
-// each its own. Signals: safe. Nothing asks libc for a stack's bounds: that takes locks and allocates (D4).
-// Instead the kernel is asked whether pages can be read, by madvise alone (decision 9). A kernel before 5.14
-// cannot say: walks then stay in their first page, but for the main thread's stack.
+// Called by: the walk: once at its start (hot: two compares), and when a step leaves the range (cold).
+// Threads: each its own. Signals: safe. Nothing asks libc for a stack's bounds: that takes locks and
+// allocates (D4). Instead the kernel is asked whether pages can be read, by madvise alone (decision 9). A
+// kernel before 5.14 cannot say: walks then stay in their first page, but for the main thread's stack.
 //
 // A range is anchored when it ends at a place that lives as long as the thread: its control block, which libc
 // puts above its stack, or the top of the main stack. An anchored range cannot go away under a running thread

@@ -37,9 +37,7 @@ class StepRule {
               (static_cast<std::uint64_t>(offset_bytes >> 3) & kOffsetMask)) {}
 
   [[nodiscard]] constexpr std::uint64_t body() const { return body_; }
-  [[nodiscard]] constexpr StepKind kind() const {
-    return static_cast<StepKind>((body_ >> kKindShift) & 7);
-  }
+  [[nodiscard]] constexpr StepKind kind() const { return static_cast<StepKind>((body_ >> kKindShift) & 7); }
   // kRsp or kRbp: what nearly every step is.
   [[nodiscard]] constexpr bool is_plain() const { return ((body_ >> kKindShift) & 7) - 1 <= 1; }
   [[nodiscard]] constexpr bool from_rbp() const { return (body_ >> (kKindShift + 1)) & 1; }  // of a plain one

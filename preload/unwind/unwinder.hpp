@@ -18,9 +18,7 @@ struct Caller {
   const void* cfa = nullptr;
   const void* frame_pointer = nullptr;  // rbp as the hook found it
 
-  [[nodiscard]] ReturnAddress return_address() const {
-    return static_cast<const ReturnAddress*>(cfa)[-1];
-  }
+  [[nodiscard]] ReturnAddress return_address() const { return static_cast<const ReturnAddress*>(cfa)[-1]; }
 };
 
 // The shim's own frames above a hook, at most, for strategies that cannot leave them out.

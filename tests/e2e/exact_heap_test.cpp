@@ -7,7 +7,7 @@ namespace memtrace::test {
 namespace {
 
 TEST_CASE("every heap function is counted to the last unit, in snapshots and in their diff") {
-  for (const std::string unwinder : {"fp", "libunwind"}) {
+  for (const std::string unwinder : {"cfi", "fp", "libunwind", "boost"}) {
     CAPTURE(unwinder);
     Preloaded victim("exact_heap", {unwinder == "fp" ? "library" : ""});
     const Ending ending = victim.exact().set("MEMTRACE_UNWIND", unwinder).run();

@@ -77,7 +77,7 @@ TEST_CASE("MEMTRACE_CHILDREN=0 leaves children untraced and the parent exact") {
 }
 
 TEST_CASE("a thousand forks under eight allocating threads all end, and their snapshots are right") {
-  const std::string unwinder = GENERATE("fp", "libunwind");
+  const std::string unwinder = GENERATE("cfi", "fp", "libunwind");
   CAPTURE(unwinder);
   Preloaded victim("fork_storm", {"500", "25"});
   const Ending ending = victim.exact().set("MEMTRACE_UNWIND", unwinder).run();

@@ -38,7 +38,7 @@ constexpr Expected kExpected[] = {
 
 TEST_CASE("each hook's record has the line of its call on top and the chain of callers below") {
   for (const std::string program : {"call_chain", "call_chain_fp"}) {
-    for (const std::string unwinder : {"fp", "libunwind"}) {
+    for (const std::string unwinder : {"cfi", "fp", "libunwind", "boost"}) {
       if (unwinder == "fp" && program == "call_chain") continue;  // keeps no frame pointers
       CAPTURE(program, unwinder);
       Preloaded victim(program);

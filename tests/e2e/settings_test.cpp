@@ -41,7 +41,7 @@ TEST_CASE(
       {"MEMTRACE_AT_EXIT", "on", "0 or 1"},
       {"MEMTRACE_FRAMES", "0", "256"},
       {"MEMTRACE_FRAMES", "257", "256"},
-      {"MEMTRACE_UNWIND", "best", "libunwind"},
+      {"MEMTRACE_UNWIND", "best", "boost"},
       {"MEMTRACE_MMAP", "2", "0 or 1"},
       {"MEMTRACE_CHILDREN", "none", "0 or 1"},
       {"MEMTRACE_LOG", "loud", "info"},

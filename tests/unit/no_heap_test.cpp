@@ -182,6 +182,13 @@ TEST_CASE("frame pointers: capture, intern, insert, snapshot and fork never touc
   CHECK(calls.child == 0);
 }
 
+TEST_CASE("cfi: the same") {
+  const Calls calls = run(UnwindChoice::kCfi, "cfi");
+  CHECK(calls.first_thread == 0);
+  CHECK(calls.new_thread == 0);
+  CHECK(calls.child == 0);
+}
+
 TEST_CASE("libunwind: the same, but for one call at a thread's first capture") {
   const Calls calls = run(UnwindChoice::kLibunwind, "libunwind");
   CHECK(calls.first_thread == 0);

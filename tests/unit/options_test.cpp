@@ -88,6 +88,8 @@ TEST_CASE("every setting's good values") {
   CHECK(read({"MEMTRACE=0"}).options.enabled == Options::Enabled::kOff);
   CHECK(read({"MEMTRACE=1"}).options.enabled == Options::Enabled::kOn);
   CHECK(read({"MEMTRACE_FRAMES=1"}).options.max_frames == 1);
+  CHECK(read({"MEMTRACE_UNWIND=cfi"}).options.unwind == UnwindChoice::kCfi);
+  CHECK(read({"MEMTRACE_UNWIND=boost"}).options.unwind == UnwindChoice::kBoost);
   CHECK(read({"MEMTRACE_UNWIND=libunwind"}).options.unwind == UnwindChoice::kLibunwind);
   CHECK(read({"MEMTRACE_UNWIND=auto"}).options.unwind == UnwindChoice::kAuto);
   CHECK(read({"MEMTRACE_LOG=error"}).options.log == LogLevel::kError);

@@ -295,7 +295,8 @@ TEST_CASE("frame pointers may name anything: only the caller's own object is rea
     const auto here = reinterpret_cast<std::uintptr_t>(&live_records);
     char block[16];
     t_state.countdown = -1;
-    tracker::allocated_slowly(block, sizeof block, {static_cast<ReturnAddress>(here + 1), frames});
+    const std::uintptr_t called_from[] = {here + 1, 0};
+    tracker::allocated_slowly(block, sizeof block, {&called_from[1], frames});
     expect(g_tracker.stacks.find(StackId{1})->frame_count == 2);
     expect(g_tracker.module_notes.size() == 1);
     expect(g_tracker.module_notes[0]->map_start <= here && here < g_tracker.module_notes[0]->map_end);
