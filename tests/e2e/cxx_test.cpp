@@ -46,7 +46,7 @@ TEST_CASE("errno and the program's pointers are what they are without the shim")
   for (const char* sample : {"all", "64", "512KiB"}) {
     CAPTURE(sample);
     Preloaded victim("keeps_errno");
-    victim.set("MEMTRACE_SAMPLE", sample).set("MEMTRACE_UNWIND", "fp").in_child(at_fixed_addresses);
+    victim.set("MEMTRACE_SAMPLE", sample).in_child(at_fixed_addresses);
     const Ending ending = victim.run();
     CHECK(ending.exit_code == 0);
     CHECK(ending.out == expected.out);

@@ -34,7 +34,7 @@ TEST_CASE("fds, threads, masks, environment and names are as without the shim, b
   REQUIRE(expected.exit_code == 3);
   for (const char* sample : {"all", "512KiB"}) {
     Preloaded victim("observer", {how});
-    victim.set("MEMTRACE_UNWIND", "fp").set("MEMTRACE_SAMPLE", sample).in_child(blocked);
+    victim.set("MEMTRACE_SAMPLE", sample).in_child(blocked);
     const Ending ending = victim.run();
     CAPTURE(sample, ending.err);
     CHECK(ending.exit_code == 3);
