@@ -237,7 +237,7 @@ void* MEMTRACE_EXPORT(mremap)(void* old, std::size_t old_size, std::size_t size,
   if (flags & MREMAP_DONTUNMAP) {
     tracker::put_back(taken);
   } else {
-    tracker::forget(taken);
+    tracker::moved(taken, result, size);
   }
   if (known) tracker::remapped(result, size, kind, MEMTRACE_CALLER);
   return result;

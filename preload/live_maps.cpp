@@ -21,6 +21,10 @@ bool LiveMaps::reserve(T*& array, std::uint32_t used, std::uint32_t& capacity, s
   return true;
 }
 
+bool LiveMaps::reserve_fragments(std::uint32_t more) {
+  return reserve(fragments_, fragment_count_, fragment_capacity_, fragment_count_ + more);
+}
+
 std::uint32_t LiveMaps::first_ending_after(std::uint64_t address) const {
   std::uint32_t low = 0;
   std::uint32_t high = fragment_count_;
@@ -52,7 +56,7 @@ void LiveMaps::release(std::uint32_t mapping) {
 bool LiveMaps::insert(const Mapping& mapping, LockOwner owner) {
   const LockScope scope(lock_, owner);
   if (!scope.held()) return false;
-  if (!reserve(fragments_, fragment_count_, fragment_capacity_, fragment_count_ + 1)) return false;
+  if (!reserve_fragments(1)) return false;
   std::uint32_t slot = mapping_count_;
   if (free_slots_ > 0) {
     slot = first_free_;
@@ -70,6 +74,8 @@ bool LiveMaps::insert(const Mapping& mapping, LockOwner owner) {
 }
 
 bool LiveMaps::remove(std::uint64_t start, std::uint64_t end, LockOwner owner, Removed& removed) {
+  removed.start = start;
+  removed.end = end;
   const LockScope scope(lock_, owner);
   if (!scope.held()) return false;
   const std::uint32_t first = first_ending_after(start);
@@ -79,7 +85,7 @@ bool LiveMaps::remove(std::uint64_t start, std::uint64_t end, LockOwner owner, R
   if (count == 0) return true;
 
   // A range inside one fragment leaves two: everything that can fail comes before the first change.
-  if (!reserve(fragments_, fragment_count_, fragment_capacity_, fragment_count_ + 1)) return false;
+  if (!reserve_fragments(1)) return false;
   if (count > Removed::kInline) {
     removed.many = static_cast<Fragment*>(arena_->take(count * sizeof(Fragment)));
     if (!removed.many) return false;
@@ -112,8 +118,7 @@ bool LiveMaps::remove(std::uint64_t start, std::uint64_t end, LockOwner owner, R
 bool LiveMaps::restore(Removed& removed, LockOwner owner) {
   const LockScope scope(lock_, owner);
   if (!scope.held()) return false;
-  if (!reserve(fragments_, fragment_count_, fragment_capacity_, fragment_count_ + removed.count))
-    return false;
+  if (!reserve_fragments(removed.count)) return false;
   for (std::uint32_t i = 0; i < removed.count; ++i) {
     const Fragment& piece = removed.data()[i];
     mappings_[piece.mapping].size_bytes += piece.end - piece.start;
@@ -121,6 +126,22 @@ bool LiveMaps::restore(Removed& removed, LockOwner owner) {
   }
   drop(removed);
   return true;
+}
+
+// Returns what is left of the piece. Precondition: room was reserved.
+std::uint64_t LiveMaps::put_at(const Fragment& piece, const Removed& removed, std::uint64_t to,
+                               std::uint64_t end) {
+  Mapping& mapping = mappings_[piece.mapping];
+  Fragment moved{piece.start - removed.start + to, piece.end - removed.start + to, piece.mapping};
+  if (piece.end == removed.end || moved.end > end) moved.end = end;
+  if (moved.start >= end) {
+    --mapping.fragments;
+    return 0;
+  }
+  if (piece.start == mapping.address || mapping.fragments == 1) mapping.address = moved.start;
+  mapping.size_bytes += moved.end - moved.start;
+  insert_fragment(first_ending_after(moved.start), moved);
+  return moved.end - moved.start;
 }
 
 void LiveMaps::drop(Removed& removed) {

@@ -8,7 +8,7 @@
 //   left
 //
 // A mapping counts 1 until its last page goes. Pages taken out for a munmap or mremap wait in a Removed until
-// the kernel has answered: commit() or restore().
+// the kernel has answered: commit(), restore() or move().
 #pragma once
 
 #include <cstddef>
@@ -39,9 +39,11 @@ class LiveMaps {
     std::uint32_t mapping;
   };
 
-  // Pieces taken out, between remove() and commit() or restore().
+  // Pieces taken out, between remove() and commit(), restore() or move().
   struct Removed {
     static constexpr std::uint32_t kInline = 8;
+    std::uint64_t start = 0;  // the range that was asked for
+    std::uint64_t end = 0;
     std::uint32_t count = 0;
     std::uint32_t room = kInline;
     Fragment few[kInline];
@@ -74,6 +76,27 @@ class LiveMaps {
     return true;
   }
 
+  // Puts the pieces back where the kernel moved the range to, cut or grown to `size` whole pages: a piece
+  // that reached the range's end reaches the new one. What lies there must have been removed before. Calls
+  // resized(mapping, old bytes, new bytes, last) for each piece that changed its size. False: lost.
+  template <class F>
+  [[nodiscard]] bool move(Removed& removed, std::uint64_t to, std::uint64_t size, LockOwner owner,
+                          F&& resized) {
+    const LockScope scope(lock_, owner);
+    if (!scope.held() || !reserve_fragments(removed.count)) return false;
+    for (std::uint32_t i = 0; i < removed.count; ++i) {
+      const Fragment& piece = removed.data()[i];
+      Mapping& mapping = mappings_[piece.mapping];
+      const std::uint64_t old_bytes = piece.end - piece.start;
+      const std::uint64_t bytes = put_at(piece, removed, to, to + size);
+      const bool last = mapping.fragments == 0;
+      if (bytes != old_bytes) resized(static_cast<const Mapping&>(mapping), old_bytes, bytes, last);
+      if (last) release(piece.mapping);
+    }
+    drop(removed);
+    return true;
+  }
+
   // The kind of the mapping that holds `address`; false: none known.
   [[nodiscard]] bool kind_at(std::uint64_t address, LockOwner owner, AllocKind& kind);
 
@@ -90,8 +113,10 @@ class LiveMaps {
 
   template <class T>
   [[nodiscard]] bool reserve(T*& array, std::uint32_t used, std::uint32_t& capacity, std::uint32_t wanted);
+  [[nodiscard]] bool reserve_fragments(std::uint32_t more);
   [[nodiscard]] std::uint32_t first_ending_after(std::uint64_t address) const;
   void insert_fragment(std::uint32_t at, const Fragment& fragment);
+  std::uint64_t put_at(const Fragment& piece, const Removed& removed, std::uint64_t to, std::uint64_t end);
   void release(std::uint32_t mapping);
   void drop(Removed& removed);
 

@@ -307,10 +307,10 @@ AllocKind kind_of(int protection, int flags) {
 }
 
 // The kernel hands out free pages only: what is known of them was unmapped by a way that we did not see.
-bool drop_stale(const Mapping& fresh) {
+bool drop_stale(std::uint64_t address, std::uint64_t size) {
   TakenRange stale;
-  stale.taken = g_tracker.maps.remove(fresh.address, fresh.address + fresh.size_bytes, this_thread_owner(),
-                                      stale.removed);
+  stale.taken =
+      g_tracker.maps.remove(address, address + round_to_pages(size), this_thread_owner(), stale.removed);
   if (stale.removed.count > 0) count(g_counters.replaced_records);
   commit(stale);
   return stale.taken;
@@ -339,7 +339,8 @@ void record_mapping(void* address, std::size_t size, AllocKind kind, Caller call
     const Weight weight = counts_as_live(kind) ? whole(1, mapping.size_bytes) : Weight{};
     count_allocated(mapping.stack, weight);
     g_tracker.any_live_map.store(true, std::memory_order_relaxed);
-    if (drop_stale(mapping) && g_tracker.maps.insert(mapping, this_thread_owner())) {
+    if (drop_stale(mapping.address, mapping.size_bytes) &&
+        g_tracker.maps.insert(mapping, this_thread_owner())) {
       count(g_counters.samples);
     } else {
       count(g_counters.lost_maps);
@@ -396,6 +397,26 @@ void put_back(TakenRange& taken) {
 void forget(TakenRange& taken) {
   const InHook hook;
   commit(taken);
+}
+
+void moved(TakenRange& taken, void* to, std::size_t size) {
+  const InHook hook;
+  if (!taken.taken || taken.removed.count == 0 || !g_tracker.paused.load(std::memory_order_relaxed)) {
+    commit(taken);
+    return;
+  }
+  // Nothing new is recorded: it stays the allocation that it was.
+  const auto address = reinterpret_cast<std::uint64_t>(to);
+  const auto resize = [](const Mapping& mapping, std::uint64_t old_bytes, std::uint64_t bytes, bool gone) {
+    if (gone) count(g_counters.samples_freed);
+    if (!counts_as_live(mapping.kind)) return;
+    count_allocated(mapping.stack, whole(0, bytes));
+    count_freed(mapping.stack, whole(gone, old_bytes));
+  };
+  const bool done =
+      drop_stale(address, size) &&
+      g_tracker.maps.move(taken.removed, address, round_to_pages(size), this_thread_owner(), resize);
+  if (!done) count(g_counters.lost_maps);
 }
 
 }  // namespace tracker

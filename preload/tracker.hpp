@@ -115,6 +115,8 @@ struct TakenRange {
 void take_range(const void* address, std::size_t size, TakenRange& taken);
 void put_back(TakenRange& taken);
 void forget(TakenRange& taken);
+// The kernel moved or resized it, which remapped() will hear of.
+void moved(TakenRange& taken, void* to, std::size_t size);
 // After a successful mremap from a mapping of this kind.
 void remapped(void* address, std::size_t size, AllocKind kind, Caller caller);
 [[nodiscard]] bool mapping_kind(const void* address, AllocKind& kind);

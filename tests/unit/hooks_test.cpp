@@ -223,6 +223,57 @@ TEST_CASE("mappings: kinds, cuts, overlays and moves") {
   }));
 }
 
+TEST_CASE("mremap while stopped: the mapping stays the allocation that it was, at its new place and size") {
+  CHECK(traced([] {
+    constexpr std::size_t kPage = 4096;
+    const auto map_pages = [](std::size_t pages) {
+      return static_cast<char*>(memtrace_hook_mmap(nullptr, pages * kPage, PROT_READ | PROT_WRITE,
+                                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    };
+    char* first = map_pages(10);
+    char* target = map_pages(40);
+    const std::uint64_t number = record_at(test::take_and_read(), first).sample_number;
+    g_tracker.paused = true;
+    // Onto a part of another: that part is gone, the whole of the first is there.
+    char* moved = static_cast<char*>(
+        memtrace_hook_mremap(first, 10 * kPage, 20 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, target));
+    expect(moved == target);
+    Snapshot held = test::take_and_read();
+    expect(held.records.size() == 2);
+    const auto mine = [&](const Snapshot& snapshot) -> const Record& {
+      for (const Record& record : snapshot.records) {
+        if (record.sample_number == number) return record;
+      }
+      expect(false);
+      __builtin_unreachable();
+    };
+    expect(mine(held).size_bytes == 20 * kPage);
+    expect(mine(held).address == reinterpret_cast<std::uint64_t>(moved));
+    // Refused, doubled, unknown, made now: nothing of that is new.
+    expect(memtrace_hook_mremap(moved, 20 * kPage, huge() / kPage * kPage, 0) == MAP_FAILED);
+    char* twin = static_cast<char*>(
+        memtrace_hook_mremap(moved, 20 * kPage, 20 * kPage, MREMAP_MAYMOVE | MREMAP_DONTUNMAP));
+    expect(twin != MAP_FAILED);
+    char* fresh = map_pages(3);
+    expect(memtrace_hook_mremap(fresh, 3 * kPage, kPage, 0) == fresh);
+    expect(memtrace_hook_mremap(moved, 20 * kPage, 5 * kPage, 0) == moved);
+    held = test::take_and_read();
+    expect(held.records.size() == 2);
+    expect(mine(held).size_bytes == 5 * kPage);
+    g_tracker.paused = false;
+    expect(memtrace_hook_munmap(moved, 5 * kPage) == 0);
+    expect(memtrace_hook_munmap(target, 40 * kPage) == 0);
+    expect(memtrace_hook_munmap(twin, 20 * kPage) == 0);
+    expect(memtrace_hook_munmap(fresh, kPage) == 0);
+    held = test::take_and_read();
+    expect(held.records.empty());
+    expect(g_counters.samples == 2 && g_counters.samples_freed == 2 && g_counters.lost_maps == 0);
+    for (const Stack& stack : held.stacks) {
+      expect(stack.allocated_bytes == stack.freed_bytes && stack.allocated_count == stack.freed_count);
+    }
+  }));
+}
+
 TEST_CASE("a place that was unmapped behind our back is counted once when it is mapped again") {
   CHECK(traced([] {
     constexpr std::size_t kPage = 4096;

@@ -71,6 +71,29 @@ std::vector<Gone> unmap(const Maps& maps, std::uint64_t first, std::uint64_t pag
   return commit(maps, removed);
 }
 
+struct Resized {
+  std::uint64_t number;
+  std::uint64_t old_pages;
+  std::uint64_t pages;
+  bool last;
+  friend bool operator==(const Resized&, const Resized&) = default;
+};
+
+// What mremap of `pages` at `first` does: to another place, at another size.
+std::vector<Resized> move(const Maps& maps, std::uint64_t first, std::uint64_t pages, std::uint64_t to,
+                          std::uint64_t new_pages) {
+  LiveMaps::Removed removed;
+  CHECK(maps->remove(page(first), page(first + pages), kOwner, removed));
+  std::vector<Resized> resized;
+  const bool done =
+      maps->move(removed, page(to), new_pages * kPageBytes, kOwner,
+                 [&](const Mapping& m, std::uint64_t old_bytes, std::uint64_t bytes, bool last) {
+                   resized.push_back({m.sample_number, old_bytes / kPageBytes, bytes / kPageBytes, last});
+                 });
+  CHECK(done);
+  return resized;
+}
+
 struct Lock;
 
 }  // namespace
@@ -249,6 +272,48 @@ TEST_CASE("eight threads map and unmap side by side") {
   CHECK(maps->copy(copy.data(), copy.size()) == 8 * 50);
 }
 
+TEST_CASE("a mapping that moves stays what it was, at its new place and size") {
+  const Maps maps;
+  REQUIRE(maps.insert(0, 10, 1));
+  CHECK(move(maps, 0, 10, 100, 10).empty());
+  CHECK(unmap(maps, 0, 10).empty());
+  CHECK(move(maps, 100, 10, 200, 14) == std::vector<Resized>{{1, 10, 14, false}});
+  CHECK(move(maps, 200, 14, 200, 3) == std::vector<Resized>{{1, 14, 3, false}});
+  CHECK(maps.bytes() == std::map<std::uint64_t, std::uint64_t>{{1, 3 * kPageBytes}});
+  Mapping copy;
+  REQUIRE(maps->copy(&copy, 1) == 1);
+  CHECK(copy.address == page(200));
+  CHECK(unmap(maps, 200, 3) == std::vector<Gone>{{1, 3, true}});
+}
+
+TEST_CASE("a piece that moves belongs to its mapping, wherever the rest is") {
+  const Maps maps;
+  REQUIRE(maps.insert(0, 10, 1));
+  CHECK(move(maps, 4, 2, 50, 5) == std::vector<Resized>{{1, 2, 5, false}});
+  CHECK(maps.bytes() == std::map<std::uint64_t, std::uint64_t>{{1, 13 * kPageBytes}});
+  CHECK(unmap(maps, 0, 10) == std::vector<Gone>{{1, 4, false}, {1, 4, false}});
+  // The last piece of it: now that is where it is.
+  CHECK(move(maps, 50, 5, 70, 5).empty());
+  Mapping copy;
+  REQUIRE(maps->copy(&copy, 1) == 1);
+  CHECK(copy.address == page(70));
+  CHECK(unmap(maps, 70, 5) == std::vector<Gone>{{1, 5, true}});
+}
+
+TEST_CASE("neighbours that move together keep their borders; what is cut off is gone") {
+  const Maps maps;
+  REQUIRE(maps.insert(0, 4, 1));
+  REQUIRE(maps.insert(4, 4, 2));
+  REQUIRE(maps.insert(8, 4, 3));
+  CHECK(move(maps, 0, 12, 100, 6) == std::vector<Resized>{{2, 4, 2, false}, {3, 4, 0, true}});
+  CHECK(maps.bytes() == std::map<std::uint64_t, std::uint64_t>{{1, 4 * kPageBytes}, {2, 2 * kPageBytes}});
+  // Grown into what nobody knew: the part that was known does not reach there.
+  CHECK(move(maps, 104, 5, 200, 9).empty());
+  CHECK(unmap(maps, 200, 9) == std::vector<Gone>{{2, 2, true}});
+  CHECK(maps.insert(0, 1, 4));  // takes the freed slot
+  CHECK(maps->mapping_slots() == 3);
+}
+
 TEST_CASE("copies need room for every mapping") {
   const Maps maps;
   for (std::uint64_t n = 0; n < 5; ++n) REQUIRE(maps.insert(n, 1, n));
@@ -281,6 +346,7 @@ TEST_CASE("a handler inside its own thread's change is told so") {
   CHECK_FALSE(maps.insert(4, 1, 2));
   CHECK_FALSE(maps->remove(page(0), page(1), kOwner, removed));
   CHECK_FALSE(maps->restore(removed, kOwner));
+  CHECK_FALSE(maps->move(removed, 0, kPageBytes, kOwner, [](auto&&...) {}));
   CHECK_FALSE(maps->kind_at(page(0), kOwner, kind));
   reach(test::Member<Lock>{}, *maps.maps).release();
   CHECK(maps.bytes() == std::map<std::uint64_t, std::uint64_t>{{1, 4 * kPageBytes}});
