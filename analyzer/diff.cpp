@@ -43,8 +43,8 @@ std::vector<double> test_growth(const Comparison& comparison, const CallSites& c
   std::vector<double> p_values;
   p_values.reserve(born.size());
   for (std::size_t site = 0; site < born.size(); ++site) {
-    p_values.push_back(std::max(binomial_test(born[site].all, died[site].all),
-                                binomial_test(born[site].batches, died[site].batches)));
+    p_values.push_back(std::max(growth_test(born[site].all, died[site].all),
+                                growth_test(born[site].batches, died[site].batches)));
   }
   return benjamini_hochberg(p_values);
 }

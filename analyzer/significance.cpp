@@ -6,13 +6,15 @@
 
 namespace memtrace {
 
-double binomial_test(std::uint64_t born, std::uint64_t died) {
-  if (born == died) return 1;
-  const auto larger = static_cast<double>(std::max(born, died));
-  const auto smaller = static_cast<double>(std::min(born, died));
-  // P(Binomial(n, 1/2) >= k) = I_{1/2}(k, n - k + 1); the distribution is symmetric, so the other tail is the
-  // same.
-  return std::min(1.0, 2 * boost::math::ibeta(larger, smaller + 1, 0.5));
+double growth_test(std::uint64_t born, std::uint64_t died) {
+  if (born == 0) return 1;
+  // P(Binomial(n, 1/2) >= k) = I_{1/2}(k, n - k + 1)
+  return boost::math::ibeta(static_cast<double>(born), static_cast<double>(died) + 1, 0.5);
+}
+
+double binomial_test(std::uint64_t one, std::uint64_t other) {
+  // The distribution is symmetric, so the other tail is the same.
+  return std::min(1.0, 2 * growth_test(std::max(one, other), std::min(one, other)));
 }
 
 std::vector<double> benjamini_hochberg(std::span<const double> p_values) {

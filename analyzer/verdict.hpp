@@ -1,10 +1,9 @@
 // What two snapshots of one process are consistent with, in one word and one sentence with its numbers.
 //
 // Derivation. Evidence of growth: call sites whose growth passes the test of significance.hpp (adjusted for
-// their number) and whose interval of growth lies above 0. Without one, the interval of the total decides
-// between shrink and flat; and flat with most of the old blocks replaced is churn. With evidence, the blocks
-// born at those sites since the old snapshot and still alive are cut into four cohorts by birth, equally
-// long:
+// their number) and whose bytes grew. Without one, the interval of the total decides between shrink and flat;
+// and flat with most of the old blocks replaced is churn. With evidence, the blocks born at those sites since
+// the old snapshot and still alive are cut into four cohorts by birth, equally long:
 //   a leak keeps every cohort: the oldest quarter is as full as the newest. With an empty newest one, or a
 //     thin one on few samples, the word is not leak: saturating, or unknown where the samples cannot tell;
 //   churn keeps only the newest, and few of the blocks that were alive before;

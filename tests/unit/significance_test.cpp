@@ -20,7 +20,8 @@ double rejections(double turnover, double leaked) {
     std::mt19937_64 random(static_cast<std::uint64_t>(seed));
     std::poisson_distribution<std::uint64_t> births(turnover + leaked);
     std::poisson_distribution<std::uint64_t> deaths(turnover);
-    rejected += binomial_test(births(random), deaths(random)) <= 0.05 ? 1 : 0;
+    const std::uint64_t born = births(random);
+    rejected += growth_test(born, deaths(random)) <= 0.05 ? 1 : 0;
   }
   return static_cast<double>(rejected) / kSeeds;
 }
@@ -34,6 +35,12 @@ TEST_CASE("p-values are those of the exact binomial distribution") {
   CHECK(binomial_test(5, 0) == Approx(2.0 / 32));
   CHECK(binomial_test(0, 5) == Approx(2.0 / 32));
   CHECK(binomial_test(9, 1) == Approx(2 * 11.0 / 1024));
+  CHECK(growth_test(0, 0) == 1);
+  CHECK(growth_test(5, 0) == Approx(1.0 / 32));
+  CHECK(growth_test(0, 5) == 1);
+  CHECK(growth_test(9, 1) == Approx(11.0 / 1024));
+  CHECK(growth_test(1, 9) == Approx(1023.0 / 1024));
+  CHECK(growth_test(2, 2) == Approx(11.0 / 16));
 }
 
 TEST_CASE("false alarms stay below the nominal 5 %") {
@@ -44,14 +51,21 @@ TEST_CASE("false alarms stay below the nominal 5 %") {
   if (turnover >= 40) CHECK(rate >= 0.025);
 }
 
+TEST_CASE("what shrinks is no growth") {
+  int rejected = 0;
+  for (std::uint64_t died = 1; died < 200; ++died) rejected += growth_test(died / 2, died) <= 0.5 ? 1 : 0;
+  CHECK(rejected == 0);
+}
+
 TEST_CASE("leaks on a site with forty live samples are found as often as theory has it") {
   // All forty are replaced between the snapshots: the hardest case.
-  CHECK(rejections(40, 10) == Approx(0.17).margin(0.04));
-  CHECK(rejections(40, 20) == Approx(0.48).margin(0.06));
-  CHECK(rejections(40, 40) >= 0.90);
+  CHECK(rejections(40, 10) == Approx(0.24).margin(0.03));
+  CHECK(rejections(40, 20) == Approx(0.60).margin(0.03));
+  CHECK(rejections(40, 40) == Approx(0.98).margin(0.02));
   // Half of them are.
-  CHECK(rejections(20, 20) >= 0.58);
-  CHECK(rejections(20, 40) >= 0.96);
+  CHECK(rejections(20, 10) == Approx(0.36).margin(0.03));
+  CHECK(rejections(20, 20) == Approx(0.80).margin(0.03));
+  CHECK(rejections(20, 40) >= 0.98);
 }
 
 TEST_CASE("adjusting keeps the order, never falls below the p-value and is exact on a known table") {
@@ -73,7 +87,10 @@ TEST_CASE("among many steady sites an alarm is rare") {
     std::mt19937_64 random(static_cast<std::uint64_t>(run));
     std::poisson_distribution<std::uint64_t> turnover(30);
     std::vector<double> p(kSites);
-    for (auto& value : p) value = binomial_test(turnover(random), turnover(random));
+    for (auto& value : p) {
+      const std::uint64_t born = turnover(random);
+      value = growth_test(born, turnover(random));
+    }
     alarms += std::ranges::min(benjamini_hochberg(p)) <= 0.05 ? 1 : 0;
   }
   CAPTURE(alarms);
