@@ -271,5 +271,15 @@ sighandler_t MEMTRACE_EXPORT(__sysv_signal)(int number, sighandler_t handler) {
   return triggers::set_handler(number, handler, kSystemVSignal, g_real.__sysv_signal);
 }
 
+sighandler_t MEMTRACE_EXPORT(sigset)(int number, sighandler_t handler) {
+  return triggers::set_handler_and_mask(number, handler);
+}
+
+int MEMTRACE_EXPORT(sigignore)(int number) { return triggers::ignore(number); }
+
+int MEMTRACE_EXPORT(siginterrupt)(int number, int interrupting) {
+  return triggers::set_interrupting(number, interrupting != 0);
+}
+
 }  // extern "C"
 #pragma GCC visibility pop

@@ -115,6 +115,11 @@ void* reallocarray_by_realloc(void* old, std::size_t count, std::size_t size) {
   return g_real.realloc(old, bytes);
 }
 std::size_t unknown_size(void*) { return 0; }
+int no_sigignore(int number) { return g_real.signal(number, SIG_IGN) == SIG_ERR ? -1 : 0; }
+int no_siginterrupt(int, int) {
+  errno = ENOSYS;
+  return -1;
+}
 
 // Threads that resolve at once store the same words, and who reads one meanwhile has the stand-in or the real
 // function: either will do. Not for ThreadSanitizer to judge.
@@ -160,6 +165,9 @@ constinit RealFunctions g_real = {
     .ssignal = MEMTRACE_EARLY(ssignal),
     .sysv_signal = MEMTRACE_EARLY(sysv_signal),
     .__sysv_signal = MEMTRACE_EARLY(__sysv_signal),
+    .sigset = MEMTRACE_EARLY(sigset),
+    .sigignore = MEMTRACE_EARLY(sigignore),
+    .siginterrupt = MEMTRACE_EARLY(siginterrupt),
 };
 
 namespace real {
@@ -199,6 +207,9 @@ MEMTRACE_SAME_WORDS void resolve() {
   find(g_real.ssignal, "ssignal", g_real.signal);
   find(g_real.sysv_signal, "sysv_signal", g_real.signal);
   find(g_real.__sysv_signal, "__sysv_signal", g_real.signal);
+  find(g_real.sigset, "sigset", g_real.signal);
+  find(g_real.sigignore, "sigignore", no_sigignore);
+  find(g_real.siginterrupt, "siginterrupt", no_siginterrupt);
   find(g_real.reallocarray, "reallocarray", reallocarray_by_realloc);
   find(g_real.calloc, "calloc");
   find(g_real.realloc, "realloc");

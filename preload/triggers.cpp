@@ -19,6 +19,7 @@ constinit int g_signal = 0;  // 0: not ours
 constinit bool g_at_exit = false;
 constinit ProgramAction g_program;
 constinit std::atomic<bool> g_warned{false};
+constinit std::atomic<bool> g_interrupting{false};  // siginterrupt(): for what signal() installs later, too
 
 // Which process this is: a vfork child shares our memory but not our pid.
 constinit std::atomic<std::uint64_t> g_pid{0};
@@ -106,12 +107,47 @@ int set_action(int number, const struct sigaction* action, struct sigaction* old
 
 sighandler_t set_handler(int number, sighandler_t handler, int flags, RealSignal real) {
   if (!is_ours(number)) return real(number, handler);
+  if (handler == SIG_ERR) {
+    errno = EINVAL;
+    return SIG_ERR;
+  }
   struct sigaction action {};
   struct sigaction old {};
   action.sa_handler = handler;
-  action.sa_flags = flags;
+  action.sa_flags = flags == SA_RESTART && g_interrupting.load(std::memory_order_relaxed) ? 0 : flags;
   if (!(static_cast<unsigned>(flags) & static_cast<unsigned>(SA_NODEFER))) sigaddset(&action.sa_mask, number);
   return g_program.set(&action, &old) == 0 ? old.sa_handler : SIG_ERR;
+}
+
+sighandler_t set_handler_and_mask(int number, sighandler_t handler) {
+  if (!is_ours(number)) return g_real.sigset(number, handler);
+  struct sigaction action {};
+  struct sigaction old {};
+  action.sa_handler = handler;
+  const bool hold = handler == SIG_HOLD;
+  if (g_program.set(hold ? nullptr : &action, &old) != 0) return SIG_ERR;
+  const std::uint64_t bit = std::uint64_t{1} << (number - 1);
+  std::uint64_t before = 0;
+  sys::call(SYS_rt_sigprocmask, hold ? SIG_BLOCK : SIG_UNBLOCK, &bit, &before, sizeof before);
+  return (before & bit) ? SIG_HOLD : old.sa_handler;
+}
+
+int ignore(int number) {
+  if (!is_ours(number)) return g_real.sigignore(number);
+  struct sigaction action {};
+  action.sa_handler = SIG_IGN;
+  return g_program.set(&action, nullptr);
+}
+
+int set_interrupting(int number, bool interrupting) {
+  if (!is_ours(number)) return g_real.siginterrupt(number, interrupting);
+  struct sigaction action {};
+  if (g_program.set(nullptr, &action) != 0) return -1;
+  g_interrupting.store(interrupting, std::memory_order_relaxed);
+  const auto flags = static_cast<unsigned>(action.sa_flags);
+  constexpr auto kRestart = static_cast<unsigned>(SA_RESTART);
+  action.sa_flags = static_cast<int>(interrupting ? flags & ~kRestart : flags | kRestart);
+  return g_program.set(&action, nullptr);
 }
 
 void at_exit() {

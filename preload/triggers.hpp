@@ -1,9 +1,9 @@
 // Decides when a snapshot is taken: the signal, exit, the API.
 //
-// The trigger signal is shared with programs that use it too: sigaction and the signal() family are hooked
-// for that one signal. The program sees its own action installed; our handler stays in front and tells the
-// two uses apart by the sender. set_action and set_handler: any thread. The handler: async-signal-safe,
-// little stack unless there is something to say, errno kept.
+// The trigger signal is shared with programs that use it too: sigaction, the signal() family and the rest
+// that changes actions are hooked for that one signal. The program sees its own action installed; our handler
+// stays in front and tells the two uses apart by the sender. set_action and set_handler: any thread. The
+// handler: async-signal-safe, little stack unless there is something to say, errno kept.
 #pragma once
 
 #include <signal.h>
@@ -22,6 +22,10 @@ int set_action(int number, const struct sigaction* action, struct sigaction* old
 // `flags`: what this variant of signal() means in sigaction's terms; `real`: itself.
 using RealSignal = sighandler_t (*)(int number, sighandler_t handler);
 sighandler_t set_handler(int number, sighandler_t handler, int flags, RealSignal real);
+// sigset, sigignore and siginterrupt, by the same rule.
+sighandler_t set_handler_and_mask(int number, sighandler_t handler);
+int ignore(int number);
+int set_interrupting(int number, bool interrupting);
 
 // Exit of the process: takes the snapshot that MEMTRACE_AT_EXIT asks for.
 void at_exit();

@@ -7,8 +7,9 @@ namespace memtrace::test {
 namespace {
 
 TEST_CASE("rare uses of the trigger signal end as without the shim") {
-  const char* which = GENERATE("siginfo_ignore", "racing_actions", "fork_in_action", "child_first_action",
-                               "vfork_resets", "system_v", "one_time", "close_all");
+  const char* which =
+      GENERATE("siginfo_ignore", "racing_actions", "fork_in_action", "child_first_action", "vfork_resets",
+               "system_v", "sets_and_holds", "interrupting", "one_time", "close_all");
   INFO(which);
   const Ending bare = Preloaded("signal_edges", {which}).without_shim().run();
   // Bare, SIGUSR2 would kill: those cases are about the shim's answer to it.

@@ -118,6 +118,63 @@ TEST_CASE("a handler that wants to run once runs once") {
   }));
 }
 
+TEST_CASE("System V's calls go through the program's view") {
+  CHECK(armed([] {
+    const test::CapturedStderr quiet;
+    expect(memtrace_hook_sigset(SIGUSR2, count_signal) == SIG_DFL);
+    expect(current().sa_handler == count_signal);
+    expect(real_current().sa_handler != count_signal);  // ours is still in front
+    raise(SIGUSR2);
+    expect(g_handled == 1);
+    expect(memtrace_hook_sigset(SIGUSR2, SIG_HOLD) == count_signal);
+    raise(SIGUSR2);
+    expect(g_handled == 1);  // blocked
+    expect(memtrace_hook_sigset(SIGUSR2, SIG_HOLD) == SIG_HOLD);
+    expect(memtrace_hook_sigset(SIGUSR2, count_signal) == SIG_HOLD);
+    expect(g_handled == 2);  // let through
+    errno = 0;
+    expect(memtrace_hook_signal(SIGUSR2, SIG_ERR) == SIG_ERR);
+    expect(errno == EINVAL);
+    expect(current().sa_handler == count_signal);
+
+    expect(memtrace_hook_sigignore(SIGUSR2) == 0);
+    expect(current().sa_handler == SIG_IGN);
+    expect(memtrace_hook_sigset(SIGUSR2, SIG_DFL) == SIG_IGN);  // nobody replaced it behind our back
+    raise(SIGUSR2);                                             // ours again: the default would kill
+    expect(g_handled == 2);
+
+    expect(memtrace_hook_sigset(SIGUSR1, count_signal) == SIG_DFL);
+    expect(real_current(SIGUSR1).sa_handler == count_signal);
+    expect(memtrace_hook_sigignore(SIGUSR1) == 0);
+    expect(real_current(SIGUSR1).sa_handler == SIG_IGN);
+  }));
+}
+
+TEST_CASE("siginterrupt: for the program's handlers, now and later, and never for our own") {
+  CHECK(armed([] {
+    expect(memtrace_hook_signal(SIGUSR2, count_signal) == SIG_DFL);
+    expect(real_current().sa_flags & SA_RESTART);
+    expect(memtrace_hook_siginterrupt(SIGUSR2, 1) == 0);
+    expect(!(real_current().sa_flags & SA_RESTART) && !(current().sa_flags & SA_RESTART));
+    expect(current().sa_handler == count_signal);
+    expect(real_current().sa_handler != count_signal);
+    expect(memtrace_hook_signal(SIGUSR2, count_signal) == count_signal);
+    expect(!(real_current().sa_flags & SA_RESTART));
+    expect(memtrace_hook_signal(SIGUSR2, SIG_DFL) == count_signal);
+    expect(real_current().sa_flags & SA_RESTART);  // a snapshot interrupts nothing
+    expect(memtrace_hook_siginterrupt(SIGUSR2, 1) == 0);
+    expect(real_current().sa_flags & SA_RESTART);
+    expect(memtrace_hook_siginterrupt(SIGUSR2, 0) == 0);
+    expect(memtrace_hook_signal(SIGUSR2, count_signal) == SIG_DFL);
+    expect(real_current().sa_flags & SA_RESTART);
+
+    expect(memtrace_hook_signal(SIGUSR1, count_signal) == SIG_DFL);
+    expect(memtrace_hook_siginterrupt(SIGUSR1, 1) == 0);
+    expect(!(real_current(SIGUSR1).sa_flags & SA_RESTART));
+    expect(memtrace_hook_siginterrupt(12345, 1) == -1);
+  }));
+}
+
 TEST_CASE("other signals are the program's alone; with none, so is SIGUSR2") {
   CHECK(armed([] {
     expect(memtrace_hook_signal(SIGUSR1, count_signal) == SIG_DFL);

@@ -1,7 +1,9 @@
 // Uses of the trigger signal that are legal and rare.
 //
 //   signal_edges CASE      exits 0 when the program saw what it would have seen without the shim
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,8 @@
 #include <thread>
 
 #include "preload/memtrace.h"
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // old programs call what libc wishes they did not
 
 extern "C" sighandler_t __sysv_signal(int, sighandler_t);
 
@@ -126,6 +130,50 @@ int system_v() {
   return __sysv_signal(SIGUSR2, count_plain) != SIG_DFL ? 4 : 0;
 }
 
+// System V's other calls: what is installed, held, ignored and given up comes back as it was given.
+int sets_and_holds() {
+  struct sigaction now {};
+  if (sigset(SIGUSR2, count_plain) != SIG_DFL) return 1;
+  raise(SIGUSR2);
+  if (g_ran != 1 || sigset(SIGUSR2, SIG_HOLD) != count_plain) return 2;
+  raise(SIGUSR2);
+  if (g_ran != 1 || sigset(SIGUSR2, count_plain) != SIG_HOLD || g_ran != 2) return 3;
+  if (sighold(SIGUSR2) != 0 || raise(SIGUSR2) != 0 || g_ran != 2) return 4;
+  if (sigrelse(SIGUSR2) != 0 || g_ran != 3) return 5;
+  if (sigignore(SIGUSR2) != 0 || raise(SIGUSR2) != 0 || g_ran != 3) return 6;
+  if (sigaction(SIGUSR2, nullptr, &now) != 0 || now.sa_handler != SIG_IGN) return 7;
+  return sigset(SIGUSR2, SIG_DFL) != SIG_IGN ? 8 : 0;
+}
+
+// siginterrupt: a read that the program's handler interrupts fails, or goes on.
+int interrupting() {
+  alarm(20);
+  int pair[2];
+  if (pipe(pair) != 0 || signal(SIGUSR2, count_plain) != SIG_DFL) return 1;
+  for (const int fails : {1, 0}) {
+    if (siginterrupt(SIGUSR2, fails) != 0) return 2;
+    if (signal(SIGUSR2, count_plain) != count_plain) return 4;  // keeps to it
+    const int before = g_ran;
+    const pthread_t reader = pthread_self();
+    std::atomic<bool> done{false};
+    std::thread sender([&] {
+      // Until the read is over, because one signal may come before it has begun.
+      while (!done && (fails || g_ran < before + 100)) {
+        pthread_kill(reader, SIGUSR2);
+        sched_yield();
+      }
+      if (!fails && write(pair[1], "x", 1) != 1) abort();
+    });
+    char c = 0;
+    errno = 0;
+    const bool failed = read(pair[0], &c, 1) == -1 && errno == EINTR;
+    done = true;
+    sender.join();
+    if (failed != (fails != 0)) return 3;
+  }
+  return 0;
+}
+
 // A handler for one time, and eight threads that get the signal at once.
 int one_time() {
   for (int round = 0; round < 200; ++round) {
@@ -184,6 +232,8 @@ int main(int argc, char** argv) {
                              {"child_first_action", child_first_action},
                              {"vfork_resets", vfork_resets},
                              {"system_v", system_v},
+                             {"sets_and_holds", sets_and_holds},
+                             {"interrupting", interrupting},
                              {"one_time", one_time},
                              {"close_all", close_all}};
   for (const Case& known : kCases) {
