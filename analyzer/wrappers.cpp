@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
+#include <iterator>
 
 namespace memtrace {
 namespace {
@@ -16,20 +16,67 @@ constexpr std::array<std::string_view, 8> kCppPrefixes = {
     "__cxa_allocate", "__gnu_", "boost::container::", "absl::container_internal::"};
 
 // Rust's own crates are known by path here, because namespaces called core or alloc are common in C++.
-constexpr std::array<std::string_view, 14> kRustPrefixes = {
-    "alloc::",      "core::", "std::",  "hashbrown::", "<alloc::", "<core::", "<std::",
-    "<hashbrown::", "<T as ", "<I as ", "<&",          "<F as ",   "<[",      "<U as "};
+constexpr std::array<std::string_view, 8> kRustPrefixes = {
+    "alloc::", "core::", "std::", "hashbrown::", "<alloc::", "<core::", "<std::", "<hashbrown::"};
 constexpr std::array<std::string_view, 9> kRustAllocPrefixes = {
     "alloc::alloc::", "alloc::raw_vec::", "alloc::vec::",     "alloc::string::",    "alloc::boxed::",
     "alloc::sync::",  "alloc::slice::",   "<alloc::vec::Vec", "<alloc::string::Str"};
-constexpr std::array<std::string_view, 8> kRustShims = {
-    "__rust_alloc",     "__rust_realloc",  "__rdl_",          "__rg_",
-    "__rustc::__rust_", "__rustc::__rdl_", "exchange_malloc", "__rust_"};
+constexpr std::array<std::string_view, 5> kRustShims = {"__rust_", "__rdl_", "__rg_", "__rustc::__rust_",
+                                                        "__rustc::__rdl_"};
 
-constexpr std::array<std::string_view, 20> kAllocSuffixes = {
-    "malloc",    "calloc",      "realloc",       "reallocarray",   "memalign", "zalloc",   "strdup",
-    "strndup",   "memdup",      "aligned_alloc", "malloc0",        "valloc",   "malloc_n", "malloc0_n",
-    "realloc_n", "slice_alloc", "slice_alloc0",  "zmalloc_usable", "wcsdup",   "asprintf"};
+// The allocators of C that are known by name, whole: what a program calls my_pool_malloc is its own, and may
+// be the very culprit.
+// clang-format off
+constexpr std::string_view kAllocators[] = {
+    // libc
+    "malloc", "calloc", "realloc", "reallocarray", "memalign", "posix_memalign", "aligned_alloc", "valloc",
+    "pvalloc", "strdup", "strndup", "wcsdup", "asprintf", "vasprintf", "__libc_malloc", "__libc_calloc",
+    "__libc_realloc", "__libc_memalign", "__strdup", "__strndup", "__asprintf", "__asprintf_chk",
+    // malloc libraries that are linked in
+    "je_malloc", "je_calloc", "je_realloc", "je_memalign", "je_aligned_alloc", "je_posix_memalign", "mallocx",
+    "rallocx", "je_mallocx", "je_rallocx", "_rjem_malloc", "_rjem_calloc", "_rjem_realloc", "_rjem_mallocx",
+    "_rjem_rallocx", "tc_malloc", "tc_calloc", "tc_realloc", "tc_memalign", "tc_new", "tc_newarray",
+    "mi_malloc", "mi_zalloc", "mi_calloc", "mi_realloc", "mi_malloc_aligned", "mi_zalloc_aligned",
+    "mi_realloc_aligned", "mi_new",
+    // malloc or die: gnulib, binutils, git, bash, shells, textbooks
+    "xmalloc", "xcalloc", "xzalloc", "xrealloc", "xreallocarray", "xnmalloc", "xnrealloc", "x2realloc",
+    "x2nrealloc", "xpalloc", "ximalloc", "xicalloc", "xirealloc", "xizalloc", "xcharalloc", "xmemdup",
+    "ximemdup", "ximemdup0", "xstrdup", "xstrndup", "xasprintf", "xvasprintf", "xmallocz", "xmallocz_gently",
+    "xmemdupz", "do_xmalloc", "do_xmallocz", "sh_xmalloc", "sh_xrealloc", "bfd_malloc", "bfd_zmalloc",
+    "bfd_realloc", "emalloc", "ecalloc", "erealloc", "estrdup", "safe_malloc", "safe_calloc", "safe_realloc",
+    "safe_strdup",
+    // glib
+    "g_malloc", "g_malloc0", "g_malloc_n", "g_malloc0_n", "g_realloc", "g_realloc_n", "g_try_malloc",
+    "g_try_malloc0", "g_try_malloc_n", "g_try_malloc0_n", "g_try_realloc", "g_try_realloc_n", "g_strdup",
+    "g_strndup", "g_strdup_printf", "g_strdup_vprintf", "g_memdup", "g_memdup2", "g_slice_alloc",
+    "g_slice_alloc0", "g_slice_copy", "g_aligned_alloc", "g_aligned_alloc0",
+    // redis and its kin, zlib
+    "zmalloc", "zcalloc", "zcalloc_num", "zrealloc", "zstrdup", "zmalloc_usable", "zcalloc_usable",
+    "zrealloc_usable", "ztrymalloc", "ztrycalloc", "ztryrealloc", "ztrymalloc_usable", "ztrycalloc_usable",
+    "ztryrealloc_usable", "ztrymalloc_usable_internal", "ztrycalloc_usable_internal",
+    "ztryrealloc_usable_internal",
+    // OpenSSL
+    "CRYPTO_malloc", "CRYPTO_zalloc", "CRYPTO_calloc", "CRYPTO_realloc", "CRYPTO_clear_realloc",
+    "CRYPTO_strdup", "CRYPTO_strndup", "CRYPTO_memdup", "CRYPTO_secure_malloc", "CRYPTO_secure_zalloc",
+    // languages: CPython, Perl, Ruby, PHP, Lua
+    "PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_RawMalloc", "PyMem_RawCalloc", "PyMem_RawRealloc",
+    "PyObject_Malloc", "PyObject_Calloc", "PyObject_Realloc", "_PyMem_RawMalloc", "_PyMem_RawCalloc",
+    "_PyMem_RawRealloc", "_PyMem_Strdup", "_PyMem_RawStrdup", "_PyMem_RawWcsdup", "_PyObject_Malloc",
+    "_PyObject_Calloc", "_PyObject_Realloc", "Perl_safesysmalloc", "Perl_safesyscalloc",
+    "Perl_safesysrealloc", "ruby_xmalloc", "ruby_xmalloc2", "ruby_xcalloc", "ruby_xrealloc", "ruby_xrealloc2",
+    "ruby_strdup", "_emalloc", "_ecalloc", "_erealloc", "_estrdup", "_estrndup", "_safe_emalloc",
+    "_safe_malloc", "__zend_malloc", "__zend_calloc", "__zend_realloc", "luaM_malloc_", "luaM_realloc_",
+    // servers and libraries
+    "sqlite3_malloc", "sqlite3_malloc64", "sqlite3_realloc", "sqlite3_realloc64", "sqlite3Malloc",
+    "sqlite3MallocZero", "sqlite3Realloc", "sqlite3DbMallocRaw", "sqlite3DbMallocRawNN",
+    "sqlite3DbMallocZero", "sqlite3DbRealloc", "sqlite3DbStrDup", "sqlite3DbStrNDup", "sqlite3MemMalloc",
+    "sqlite3MemRealloc", "ngx_alloc", "ngx_calloc", "ngx_memalign", "pg_malloc", "pg_malloc0",
+    "pg_malloc_extended", "pg_realloc", "pg_strdup", "uv__malloc", "uv__calloc", "uv__realloc", "uv__strdup",
+    "event_mm_malloc_", "event_mm_calloc_", "event_mm_realloc_", "event_mm_strdup_", "dbus_malloc",
+    "dbus_malloc0", "dbus_realloc", "xmlMemMalloc", "xmlMemRealloc", "xmlStrdup", "xmlStrndup", "av_malloc",
+    "av_mallocz", "av_calloc", "av_realloc", "av_malloc_array", "av_strdup", "av_memdup", "SDL_malloc",
+    "SDL_calloc", "SDL_realloc", "SDL_strdup"};
+// clang-format on
 
 // Their frames above the program's are either malloc itself or a library call that allocates for the program.
 constexpr std::array<std::string_view, 14> kModulePrefixes = {
@@ -43,16 +90,21 @@ constexpr std::array<std::string_view, 10> kJvmPrefixes = {"os::malloc",        
                                                            "os::strdup",         "AllocateHeap",
                                                            "ReallocateHeap",     "CHeapObj"};
 
-// Compilers append these to clones of a function: f.part.0, f.constprop.0.cold, f.llvm.123.
-std::string_view without_clone_suffix(std::string_view name) { return name.substr(0, name.find('.')); }
+// Compilers append these to clones of a function: f.part.0, f.constprop.0.cold, f.llvm.123. And f@plt.
+std::string_view without_clone_suffix(std::string_view name) {
+  return name.substr(0, name.find_first_of(".@"));
+}
 
-bool is_c_allocator(std::string_view name) {
-  if (name.find(':') != std::string_view::npos) return false;
-  std::string lower(without_clone_suffix(name));
-  std::ranges::transform(lower, lower.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return std::ranges::any_of(kAllocSuffixes,
-                             [&](std::string_view suffix) { return lower.ends_with(suffix); });
+// A class may have its own.
+bool is_operator_new(std::string_view name) {
+  return name.ends_with("::operator new") || name.ends_with("::operator new[]");
+}
+
+// Blanket implementations, "<T as X>::f", are named alike in every crate: these are the standard library's.
+bool is_rust_library(std::string_view name, std::string_view file) {
+  if (!file.ends_with(".rs")) return false;
+  const bool blanket = name.starts_with('<') && file.find("/rustc/") != std::string_view::npos;
+  return blanket || starts_with_any(name, kRustPrefixes);
 }
 
 }  // namespace
@@ -110,9 +162,9 @@ bool is_wrapper(std::string_view function, std::string_view file, std::string_vi
   const std::string_view name = qualified_name(function);
   if (starts_with_any(name, kCppPrefixes) || starts_with_any(name, kRustShims)) return true;
   if (base == "libjvm.so" && starts_with_any(name, kJvmPrefixes)) return true;
-  if (file.ends_with(".rs") && starts_with_any(name, kRustPrefixes)) return true;
+  if (is_operator_new(name) || is_rust_library(name, file)) return true;
   if (file.empty() && starts_with_any(name, kRustAllocPrefixes)) return true;
-  return is_c_allocator(name);
+  return std::ranges::find(kAllocators, without_clone_suffix(name)) != std::end(kAllocators);
 }
 
 }  // namespace memtrace

@@ -38,7 +38,9 @@ TEST_CASE("allocators and containers are wrappers") {
                "std::__cxx11::basic_string<char>::_M_create(unsigned long&, unsigned long)",
                "void std::vector<X>::_M_realloc_insert<X const&>(int)",
                "__gnu_cxx::new_allocator<X>::allocate(unsigned long, void const*)",
-               "std::_MakeUniq<X>::__single_object std::make_unique<X>()", "xrealloc.part.0", "__rust_alloc",
+               "std::_MakeUniq<X>::__single_object std::make_unique<X>()", "xrealloc.part.0", "malloc@plt",
+               "Shape::operator new(unsigned long)", "shop::Shape::operator new[](unsigned long)",
+               "zmalloc_usable", "ztrymalloc_usable", "_PyObject_Malloc", "xmallocz", "__rust_alloc",
                "alloc::raw_vec::RawVec<T,A>::grow_amortized");
   CAPTURE(function);
   CHECK(is_wrapper(function, "", "/srv/app"));
@@ -47,6 +49,8 @@ TEST_CASE("allocators and containers are wrappers") {
 TEST_CASE("the program's own functions are none") {
   const auto function =
       GENERATE(as<std::string>{}, "main", "Cache::put(std::string const&)", "malloc_stats_print",
+               "my_pool_malloc", "session_strdup", "Malloc", "pool_zalloc", "shop::malloc(unsigned long)",
+               "frame_memdup.part.0", "exchange_malloc_stats", "Shape::operator newish()",
                "f(std::vector<int>)", "core::Engine::start()", "alloc_buffers", "std_::f()",
                "(anonymous namespace)::leak(int)", "main::{lambda()#1}::operator()() const");
   CAPTURE(function);
@@ -60,6 +64,8 @@ TEST_CASE("Rust's core is known by its files, so that a C++ namespace of that na
                    "/rustc/1/library/alloc/src/vec/mod.rs", "/a"));
   CHECK_FALSE(is_wrapper("shop::cart::add", "/src/cart.rs", "/srv/app"));
   CHECK_FALSE(is_wrapper("<shop::Cart as core::clone::Clone>::clone", "/src/cart.rs", "/srv/app"));
+  CHECK(is_wrapper("<T as core::convert::Into<U>>::into", "/rustc/1/library/core/src/convert/mod.rs", "/a"));
+  CHECK_FALSE(is_wrapper("<T as shop::Discount>::apply", "/src/cart.rs", "/srv/app"));
 }
 
 TEST_CASE("all of the C and C++ libraries and of allocators is passed over") {
