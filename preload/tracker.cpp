@@ -148,7 +148,9 @@ bool ready_or_lost() {
   return false;
 }
 
-// Only a lock needs the thread's serial here, and a thread that only frees may have none yet.
+// Only a lock needs the thread's serial here, and a thread that only frees may have none yet. Asked before
+// InHook is made: harmless, as nothing in here allocates, and a handler in its midst is lost either way,
+// counted.
 bool ready_to_erase() {
   if (!ready_or_lost()) return false;
   if (t_state.serial == 0) identify_thread();
