@@ -1,80 +1,19 @@
 // Would break: P1. A stage that calls malloc while it records a malloc recurses, or waits for a lock that the
 // host's allocator holds.
 //
-// The heap of this program is replaced: between `Forbid` and its end, every call is counted. The hooks call
-// the real functions, which are the libc's: those do not count. Sanitizers bring their own heap: their builds
-// leave this file empty.
+// The heap of this program is replaced and its calls are counted. The hooks call the real functions, which
+// are the libc's: those do not count. Sanitizers bring their own heap: their builds leave this file empty.
 #include "tests/support/catch.hpp"
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 #include <sys/mman.h>
 
-#include <atomic>
-#include <cerrno>
-#include <cstdlib>
-
 #include "preload/snapshot_thread.hpp"
+#include "tests/support/counted_heap.hpp"
 #include "tests/support/stages.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/threads.hpp"
-
-namespace {
-
-std::atomic<bool> g_forbidden{false};
-std::atomic<int> g_calls{0};
-
-void note_call() {
-  if (g_forbidden) ++g_calls;
-}
-
-// For all threads: the snapshot thread's calls count as well.
-class Forbid {
- public:
-  Forbid() {
-    g_calls = 0;
-    g_forbidden = true;
-  }
-  ~Forbid() { g_forbidden = false; }
-  Forbid(const Forbid&) = delete;
-  Forbid& operator=(const Forbid&) = delete;
-};
-
-}  // namespace
-
-extern "C" {
-void* __libc_malloc(std::size_t size);
-void* __libc_calloc(std::size_t count, std::size_t size);
-void* __libc_realloc(void* block, std::size_t size);
-void* __libc_memalign(std::size_t alignment, std::size_t size);
-void __libc_free(void* block);
-
-void* malloc(std::size_t size) {
-  note_call();
-  return __libc_malloc(size);
-}
-void* calloc(std::size_t count, std::size_t size) {
-  note_call();
-  return __libc_calloc(count, size);
-}
-void* realloc(void* block, std::size_t size) {
-  note_call();
-  return __libc_realloc(block, size);
-}
-void free(void* block) {
-  note_call();
-  __libc_free(block);
-}
-void* memalign(std::size_t alignment, std::size_t size) {
-  note_call();
-  return __libc_memalign(alignment, size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
-int posix_memalign(void** block, std::size_t alignment, std::size_t size) {
-  *block = memalign(alignment, size);
-  return *block == nullptr ? ENOMEM : 0;
-}
-}
 
 using namespace memtrace;
 using test::expect;
@@ -128,24 +67,24 @@ Calls run(UnwindChoice unwind, const std::string& name) {
     static constinit Path path;
     Calls calls{};
     {
-      const Forbid forbid;
+      const test::CountCalls count;
       for (std::uint64_t i = 0; i < std::size(held); ++i) held[i] = allocate(i, 10);
       use_every_hook();
       expect(g_snapshot_thread.take_and_wait({TriggerReason::kApi, {}}, path) == 0);
       for (void* block : held) memtrace_hook_free(block);
-      calls.first_thread = g_calls;
+      calls.first_thread = test::heap_calls();
     }
     test::run_threads(1, [&](unsigned) {
-      const Forbid forbid;
+      const test::CountCalls count;
       use_every_hook();
-      calls.new_thread = g_calls;
+      calls.new_thread = test::heap_calls();
     });
     expect(test::in_child([&] {
              {
-               const Forbid forbid;
+               const test::CountCalls count;
                use_every_hook();
                expect(g_snapshot_thread.take_and_wait({TriggerReason::kApi, {}}, path) == 0);
-               calls.child = g_calls;
+               calls.child = test::heap_calls();
              }
              expect(write(results[1], &calls, sizeof calls) == sizeof calls);
            }).fine());
@@ -168,11 +107,11 @@ Calls run(UnwindChoice unwind, const std::string& name) {
 
 TEST_CASE("the count sees a call") {
   {
-    const Forbid forbid;
+    const test::CountCalls count;
     void* volatile block = std::malloc(16);
     std::free(block);
   }
-  CHECK(g_calls == 2);
+  CHECK(test::heap_calls() == 2);
 }
 
 TEST_CASE("frame pointers: capture, intern, insert, snapshot and fork never touch the heap") {

@@ -1,69 +1,17 @@
 // Would break: P1. A malloc while a snapshot is written may wait for a lock that a stopped thread of the host
 // holds.
 //
-// malloc of this program, zstd's included, is replaced: between `Forbid` and its end, an allocation is
-// counted. Sanitizers bring their own malloc, so that their builds leave this file empty.
+// The heap of this program, zstd's included, is replaced and its calls are counted. Sanitizers bring their
+// own: their builds leave this file empty.
 #include "tests/support/catch.hpp"
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 #include <array>
 #include <cerrno>
-#include <cstdlib>
-#include <cstring>
 
 #include "format/snapshot_writer.hpp"
-
-namespace {
-
-thread_local bool forbidden;
-thread_local int allocations;
-
-void note_allocation() {
-  if (forbidden) ++allocations;
-}
-
-class Forbid {
- public:
-  Forbid() {
-    allocations = 0;
-    forbidden = true;
-  }
-  ~Forbid() { forbidden = false; }
-  Forbid(const Forbid&) = delete;
-  Forbid& operator=(const Forbid&) = delete;
-};
-
-}  // namespace
-
-extern "C" {
-void* __libc_malloc(std::size_t size);
-void* __libc_calloc(std::size_t count, std::size_t size);
-void* __libc_realloc(void* block, std::size_t size);
-void* __libc_memalign(std::size_t alignment, std::size_t size);
-
-void* malloc(std::size_t size) {
-  note_allocation();
-  return __libc_malloc(size);
-}
-void* calloc(std::size_t count, std::size_t size) {
-  note_allocation();
-  return __libc_calloc(count, size);
-}
-void* realloc(void* block, std::size_t size) {
-  note_allocation();
-  return __libc_realloc(block, size);
-}
-void* memalign(std::size_t alignment, std::size_t size) {
-  note_allocation();
-  return __libc_memalign(alignment, size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
-int posix_memalign(void** block, std::size_t alignment, std::size_t size) {
-  *block = memalign(alignment, size);
-  return *block == nullptr ? ENOMEM : 0;
-}
-}
+#include "tests/support/counted_heap.hpp"
 
 using namespace memtrace;
 
@@ -80,18 +28,18 @@ ByteSink discard() {
 
 TEST_CASE("the count sees an allocation") {
   {
-    const Forbid forbid;
+    const test::CountCalls count;
     void* volatile block = std::malloc(16);
     std::free(block);
   }
-  CHECK(allocations == 1);
+  CHECK(test::allocations() == 1);
 }
 
 TEST_CASE("a snapshot is written without one allocation, and errno is kept") {
   int error = -1;
   errno = E2BIG;
   {
-    const Forbid forbid;
+    const test::CountCalls count;
     SnapshotWriter writer(std::span{workspace}.first(SnapshotWriter::workspace_bytes()), discard());
     writer.begin();
     writer.process({.boot_id = "boot", .exe = "/srv/a", .host = "host", .tags = "a=1,b=2"});
@@ -114,7 +62,7 @@ TEST_CASE("a snapshot is written without one allocation, and errno is kept") {
     error = writer.finish();
   }
   CHECK(error == 0);
-  CHECK(allocations == 0);
+  CHECK(test::allocations() == 0);
   CHECK(errno == E2BIG);
 }
 
