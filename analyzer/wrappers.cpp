@@ -78,6 +78,11 @@ constexpr std::string_view kAllocators[] = {
     "SDL_calloc", "SDL_realloc", "SDL_strdup"};
 // clang-format on
 
+// Where the sources of Rust's own libraries are, whatever stands before: /rustc/HASH, the rust-src component,
+// a distribution's package.
+constexpr std::array<std::string_view, 4> kRustLibraries = {"/library/alloc/src/", "/library/core/src/",
+                                                            "/library/std/src/", "/rust/deps/"};
+
 // Their frames above the program's are either malloc itself or a library call that allocates for the program.
 constexpr std::array<std::string_view, 14> kModulePrefixes = {
     "libc.so",    "libc-2",      "ld-linux",    "ld-musl",     "libstdc++.so", "libc++.so",  "libgcc_s",
@@ -100,11 +105,13 @@ bool is_operator_new(std::string_view name) {
   return name.ends_with("::operator new") || name.ends_with("::operator new[]");
 }
 
-// Blanket implementations, "<T as X>::f", are named alike in every crate: these are the standard library's.
+// By file, because traits of these libraries are implemented for any type, "<u8 as alloc::vec::...>::f", and
+// blanket implementations, "<T as X>::f", are named alike in every crate.
 bool is_rust_library(std::string_view name, std::string_view file) {
-  if (!file.ends_with(".rs")) return false;
-  const bool blanket = name.starts_with('<') && file.find("/rustc/") != std::string_view::npos;
-  return blanket || starts_with_any(name, kRustPrefixes);
+  return file.ends_with(".rs") && (starts_with_any(name, kRustPrefixes) ||
+                                   std::ranges::any_of(kRustLibraries, [&](std::string_view part) {
+                                     return file.find(part) != file.npos;
+                                   }));
 }
 
 }  // namespace

@@ -62,7 +62,15 @@ TEST_CASE("Rust's core is known by its files, so that a C++ namespace of that na
                    "/srv/app"));
   CHECK(is_wrapper("<alloc::vec::Vec<T> as core::clone::Clone>::clone",
                    "/rustc/1/library/alloc/src/vec/mod.rs", "/a"));
+  for (const std::string root :
+       {"/rustc/59807616e1fa", "/usr/src/rustc-1.63.0", "/root/.rustup/lib/rustlib/src/rust"}) {
+    CAPTURE(root);
+    CHECK(is_wrapper("<u8 as alloc::vec::spec_from_elem::SpecFromElem>::from_elem",
+                     root + "/library/alloc/src/vec/spec_from_elem.rs", "/srv/app"));
+    CHECK(is_wrapper("<str as alloc::borrow::ToOwned>::to_owned", root + "/library/alloc/src/str.rs", "/a"));
+  }
   CHECK_FALSE(is_wrapper("shop::cart::add", "/src/cart.rs", "/srv/app"));
+  CHECK_FALSE(is_wrapper("<u8 as shop::Price>::of", "/src/library/shop/src/price.rs", "/srv/app"));
   CHECK_FALSE(is_wrapper("<shop::Cart as core::clone::Clone>::clone", "/src/cart.rs", "/srv/app"));
   CHECK(is_wrapper("<T as core::convert::Into<U>>::into", "/rustc/1/library/core/src/convert/mod.rs", "/a"));
   CHECK_FALSE(is_wrapper("<T as shop::Discount>::apply", "/src/cart.rs", "/srv/app"));
