@@ -87,6 +87,16 @@ TEST_CASE("grouping by symbol merges stacks, and passes wrappers over") {
   }
 }
 
+TEST_CASE("an allocator that everybody knows is passed over, the program's own is named") {
+  const auto first = [](const std::string& allocator) {
+    FakeProcess process;
+    process.allocate(process.stack({kNew, {allocator, "/src/pool.c", 31, false}, kPut, kMain}), 10);
+    return json_of(process, {process.snapshot_at(2)})["sites"][0]["key"].get<std::string>();
+  };
+  CHECK(first("xmalloc") == "/src/cache.cc:88");
+  CHECK(first("my_pool_malloc") == "/src/pool.c:31");
+}
+
 TEST_CASE("recursion counts once in cumulative groups") {
   FakeProcess process;
   process.allocate(process.stack({kPut, kPut, kPut, kMain}), 10);
