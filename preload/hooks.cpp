@@ -35,23 +35,40 @@ namespace {
 #pragma GCC visibility push(default)
 extern "C" {
 
-void* MEMTRACE_EXPORT(malloc)(std::size_t size) {
+// The step is taken back, so that a handler that interrupts the real call is not tried with it.
+[[gnu::cold, gnu::noinline]] static void* malloc_slowly(std::size_t size, Caller caller) {
+  Sampler::unstep(size);
   void* block = g_real.malloc(size);
-  tracker::allocated(block, size, MEMTRACE_CALLER);
+  tracker::allocated(block, size, caller);
   return block;
 }
 
-void MEMTRACE_EXPORT(free)(void* block) {
-  if (real::is_bootstrap(block)) [[unlikely]] {
-    return;
+// Tried before the real call, which is then the last thing to do: nothing to keep, no frame. A trial for
+// memory that is not to be had says nothing about the next one.
+void* MEMTRACE_EXPORT(malloc)(std::size_t size) {
+  if (Sampler::step(size)) [[unlikely]] {
+    return malloc_slowly(size, MEMTRACE_CALLER);
   }
+  return g_real.malloc(size);
+}
+
+[[gnu::cold, gnu::noinline]] static void free_slowly(void* block, void (*call)(void*)) {
+  if (real::is_bootstrap(block)) return;
   tracker::freed(block);
+  call(block);
+}
+
+void MEMTRACE_EXPORT(free)(void* block) {
+  if (tracker::may_be_live(block)) [[unlikely]] {
+    return free_slowly(block, g_real.free);
+  }
   g_real.free(block);
 }
 
 void MEMTRACE_EXPORT(cfree)(void* block) {
-  if (real::is_bootstrap(block)) return;
-  tracker::freed(block);
+  if (tracker::may_be_live(block)) [[unlikely]] {
+    return free_slowly(block, g_real.cfree);
+  }
   g_real.cfree(block);
 }
 
@@ -77,7 +94,7 @@ using Resize = void* (*)(void* old, std::size_t a, std::size_t b);
     return block;
   }
   tracker::TakenRecord taken;
-  tracker::take(old, taken);
+  if (old) tracker::take(old, taken);
   void* block;
   {
     const NestedCalls nested;
@@ -85,7 +102,7 @@ using Resize = void* (*)(void* old, std::size_t a, std::size_t b);
   }
   if (block) {
     tracker::resized(taken, block, size);
-  } else if (size == 0) {  // freed in glibc, which says so with a null pointer
+  } else if (size == 0 && old) {  // freed in glibc, which says so with a null pointer
     tracker::forget(taken);
   } else {
     tracker::put_back(taken);
@@ -96,7 +113,7 @@ using Resize = void* (*)(void* old, std::size_t a, std::size_t b);
 
 [[gnu::always_inline]] static inline void* resize(void* old, std::size_t size, Resize call, std::size_t a,
                                                   std::size_t b, Caller caller) {
-  if (old && (tracker::may_be_live(old) || real::is_bootstrap(old))) [[unlikely]] {
+  if (tracker::may_be_live(old)) [[unlikely]] {
     return resize_slowly(old, size, call, a, b, caller);
   }
   void* block;

@@ -58,7 +58,7 @@ class NestedCalls {
 
  private:
   InHook hook_;
-  std::int64_t countdown_;
+  std::uint64_t countdown_;
 };
 
 }  // namespace memtrace

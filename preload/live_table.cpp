@@ -31,17 +31,21 @@ void write_slot(LiveRecord& slot, const LiveRecord& record) {
 
 }  // namespace
 
-void LiveTable::start(PageArena& arena, std::uint32_t shard_count) {
+void LiveTable::start(PageArena& arena, std::uint32_t shard_count, Filter filter, LiveFilter::Fixed fixed) {
   arena_ = &arena;
   shard_mask_ = shard_count - 1;
+  shard_shift_ = __builtin_ctz(kMaxShards) - __builtin_ctz(shard_count);
+  // Without memory it goes on saying that everything may be here.
+  if (filter == Filter::kCounting) (void)filter_.start(arena, fixed);
 }
 
 LiveTable::Shard& LiveTable::shard_of(std::uint64_t address) {
-  return shards_[(hash(address) >> 44) & shard_mask_];
+  static_assert(LiveFilter::kFirstWordBits >= __builtin_ctz(kMaxShards));
+  return shards_[(address_hash(address) >> (64 - __builtin_ctz(kMaxShards))) >> shard_shift_];
 }
 
 std::uint64_t LiveTable::search(const SlotArray& array, std::uint64_t address) {
-  std::uint64_t i = home(hash(address), array.capacity);
+  std::uint64_t i = home(address_hash(address), array.capacity);
   while (array.slots[i].address != 0 && array.slots[i].address != address) {
     i = i + 1 == array.capacity ? 0 : i + 1;
   }
@@ -60,7 +64,7 @@ void LiveTable::remove(SlotArray& array, std::uint64_t slot) {
   for (std::uint64_t i = slot;;) {
     i = i + 1 == capacity ? 0 : i + 1;
     if (array.slots[i].address == 0) break;
-    const std::uint64_t wanted = home(hash(array.slots[i].address), capacity);
+    const std::uint64_t wanted = home(address_hash(array.slots[i].address), capacity);
     const std::uint64_t from_hole = i >= hole ? i - hole : i + capacity - hole;
     const std::uint64_t from_home = i >= wanted ? i - wanted : i + capacity - wanted;
     if (from_home < from_hole) continue;
@@ -88,6 +92,14 @@ bool LiveTable::grow(Shard& shard) {
 }
 
 LiveTable::Insert LiveTable::insert(const LiveRecord& record, LockOwner owner, LiveRecord& replaced) {
+  const Insert result = insert_only(record, owner, replaced);
+  if (result == Insert::kAdded && filter_.counting()) {
+    if (const LiveFilter::Growth growth = filter_.begin_growth(); growth.next) grow_filter(growth, owner);
+  }
+  return result;
+}
+
+LiveTable::Insert LiveTable::insert_only(const LiveRecord& record, LockOwner owner, LiveRecord& replaced) {
   Shard& shard = shard_of(record.address);
   const LockScope scope(shard.lock, owner);
   if (!scope.held()) return Insert::kLostLock;
@@ -107,7 +119,7 @@ LiveTable::Insert LiveTable::insert(const LiveRecord& record, LockOwner owner, L
     array = shard.array.load(std::memory_order_relaxed);
   }
   // The filter first: a fork in between leaves a counter too high, never a record that frees do not look for.
-  filter_add(record.address);
+  if (filter_.counting()) filter_.add(record.address, in_next_filter(shard));
   place(*array, record);
   ++shard.count;
   return Insert::kAdded;
@@ -125,25 +137,32 @@ LiveTable::Erase LiveTable::erase(Address address, LockOwner owner, LiveRecord& 
   erased = array->slots[i];
   remove(*array, i);
   --shard.count;
-  filter_remove(value(address));
+  if (filter_.counting()) filter_.remove(value(address), in_next_filter(shard));
   return Erase::kErased;
 }
 
-void LiveTable::filter_add(std::uint64_t address) {
-  std::atomic<std::uint8_t>& counter = filter_[filter_index(address)];
-  std::uint8_t seen = counter.load(std::memory_order_relaxed);
-  while (seen != UINT8_MAX && !counter.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen + 1),
-                                                             std::memory_order_relaxed)) {
-  }
+bool LiveTable::in_next_filter(const Shard& shard) const {
+  const std::uint32_t growth = filter_.growth_in_progress();
+  return growth != 0 && growth == shard.filter_growth;
 }
 
-void LiveTable::filter_remove(std::uint64_t address) {
-  std::atomic<std::uint8_t>& counter = filter_[filter_index(address)];
-  std::uint8_t seen = counter.load(std::memory_order_relaxed);
-  while (
-      seen != UINT8_MAX && seen != 0 &&
-      !counter.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen - 1), std::memory_order_relaxed)) {
+void LiveTable::grow_filter(const LiveFilter::Growth& growth, LockOwner owner) {
+  for (std::uint32_t i = 0; i <= shard_mask_; ++i) {
+    Shard& shard = shards_[i];
+    const LockScope scope(shard.lock, owner);
+    if (!scope.held()) return;
+    const SlotArray* const array = shard.array.load(std::memory_order_relaxed);
+    for (std::uint64_t k = 0; array && k < array->capacity; ++k) {
+      if (array->slots[k].address != 0) LiveFilter::add_to(growth, array->slots[k].address);
+    }
+    shard.filter_growth = growth.number;
   }
+  if (!filter_.publish(growth)) return;
+  for (std::uint32_t i = 0; i <= shard_mask_; ++i) {
+    const LockScope scope(shards_[i].lock, owner);
+    if (!scope.held()) return;
+  }
+  filter_.end_growth();
 }
 
 std::size_t LiveTable::records_in(std::uint32_t shard_number) {
@@ -191,6 +210,7 @@ std::uint32_t LiveTable::rebuild(Shard& shard) {
 
 std::uint32_t LiveTable::repair_after_fork() {
   std::uint32_t lost = 0;
+  filter_.abandon_growth_after_fork();
   for (std::uint32_t i = 0; i <= shard_mask_; ++i) {
     if (shards_[i].lock.reset_after_fork()) lost += rebuild(shards_[i]);
   }

@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "format/types.hpp"
+#include "preload/live_filter.hpp"
 #include "preload/sys/bounded_lock.hpp"
 #include "preload/sys/page_arena.hpp"
 
@@ -37,17 +38,20 @@ class LiveTable {
   enum class Insert : std::uint8_t { kAdded, kReplaced, kLost, kLostLock };
   enum class Erase : std::uint8_t { kErased, kNotFound, kLostLock };
 
+  // kEveryAddress: may_contain says yes always, because it nearly always would.
+  enum class Filter : std::uint8_t { kCounting, kEveryAddress };
   // shard_count: a power of two, at most kMaxShards.
   static constexpr std::uint32_t kMaxShards = 1024;
-  void start(PageArena& arena, std::uint32_t shard_count);
+  void start(PageArena& arena, std::uint32_t shard_count, Filter filter, LiveFilter::Fixed fixed = {});
+  // The table is not to be used any more: may_contain says no, but for what is fixed.
+  void stop_asking(LiveFilter::Fixed fixed) { filter_.close(fixed); }
 
   [[nodiscard]] Insert insert(const LiveRecord& record, LockOwner owner, LiveRecord& replaced);
   [[nodiscard]] Erase erase(Address address, LockOwner owner, LiveRecord& erased);
 
-  // Hot in sampled mode: false means that `address` is certainly not in the table. Each address maps to one
-  // counter of live samples; a counter that was ever full stays so.
+  // Hot. False: `address` is certainly not in the table. Before start(), everything may be.
   [[nodiscard, gnu::always_inline]] bool may_contain(std::uint64_t address) const {
-    return filter_[filter_index(address)].load(std::memory_order_relaxed) != 0;
+    return filter_.may_contain(address);
   }
 
   [[nodiscard]] std::uint32_t shard_count() const { return shard_mask_ + 1; }
@@ -69,34 +73,30 @@ class LiveTable {
   struct alignas(64) Shard {
     BoundedLock lock;
     std::uint32_t count = 0;
+    std::uint32_t filter_growth = 0;  // the last one that has this shard's addresses
     std::atomic<SlotArray*> array{nullptr};
   };
 
-  static constexpr std::size_t kFilterCounters = std::size_t{1} << 15;
-
-  static std::uint64_t hash(std::uint64_t address) {
-    // Fibonacci hashing; the low four bits of a block's address are always zero.
-    return (address >> 4) * 0x9e3779b97f4a7c15;
-  }
-  static std::size_t filter_index(std::uint64_t address) { return hash(address) >> (64 - 15); }
   static std::uint64_t home(std::uint64_t hash_value, std::uint64_t capacity) {
     return ((hash_value & 0xffffffffff) * (capacity & 0xffffff)) >> 40;
   }
 
   [[nodiscard]] Shard& shard_of(std::uint64_t address);
+  [[nodiscard]] Insert insert_only(const LiveRecord& record, LockOwner owner, LiveRecord& replaced);
   [[nodiscard]] bool grow(Shard& shard);
   // The slot that holds the address, or the free one where it would go.
   [[nodiscard]] static std::uint64_t search(const SlotArray& array, std::uint64_t address);
   static void place(SlotArray& array, const LiveRecord& record);
   static void remove(SlotArray& array, std::uint64_t slot);
   [[nodiscard]] std::uint32_t rebuild(Shard& shard);
-  void filter_add(std::uint64_t address);
-  void filter_remove(std::uint64_t address);
+  [[nodiscard]] bool in_next_filter(const Shard& shard) const;
+  [[gnu::cold]] void grow_filter(const LiveFilter::Growth& growth, LockOwner owner);
 
   PageArena* arena_ = nullptr;
   std::uint32_t shard_mask_ = 0;
+  int shard_shift_ = 0;  // from the hash's ten highest bits to a shard: a word of the filter belongs to one
+  LiveFilter filter_;
   Shard shards_[kMaxShards]{};
-  std::atomic<std::uint8_t> filter_[kFilterCounters]{};
 };
 
 }  // namespace memtrace

@@ -21,6 +21,7 @@ struct alignas(16) BootstrapHeader {
   std::size_t size;
 };
 constinit std::atomic<std::size_t> g_bootstrap_used{0};
+constinit std::atomic<bool> g_bootstrap_closed{false};
 
 void* bootstrap_take(std::size_t size) {
   if (size > real::kBootstrapBytes) return nullptr;
@@ -28,7 +29,8 @@ void* bootstrap_take(std::size_t size) {
   std::size_t at = g_bootstrap_used.load(std::memory_order_relaxed);
   do {
     if (at + whole > real::kBootstrapBytes) return nullptr;  // dlsym copes with a failing malloc
-  } while (!g_bootstrap_used.compare_exchange_weak(at, at + whole, std::memory_order_relaxed));
+  } while (!g_bootstrap_used.compare_exchange_weak(at, at + whole));
+  if (g_bootstrap_closed.load()) return nullptr;  // who closed it may not have seen this block
   auto* header = reinterpret_cast<BootstrapHeader*>(real::g_bootstrap + at);
   header->size = size;
   return header + 1;
@@ -231,6 +233,11 @@ std::uintptr_t allocator_code() { return reinterpret_cast<std::uintptr_t>(g_real
 
 std::size_t bootstrap_size(const void* block) {
   return (static_cast<const BootstrapHeader*>(block) - 1)->size;
+}
+
+std::size_t close_bootstrap() {
+  g_bootstrap_closed.store(true);
+  return g_bootstrap_used.load();
 }
 
 }  // namespace real

@@ -23,7 +23,8 @@ struct alignas(4096) RealFunctions {
 #undef MEMTRACE_HOOK
 };
 
-extern constinit RealFunctions g_real;
+// Hidden where it is declared, too: else each hook asks the offset table where it is.
+extern constinit RealFunctions g_real [[gnu::visibility("hidden")]];
 
 namespace real {
 
@@ -38,7 +39,7 @@ void seal();
 [[nodiscard]] std::uintptr_t allocator_code();
 
 // Blocks handed out while dlsym was at work. They may come back to free, realloc or malloc_usable_size at any
-// time: free asks for every block (hot), so the range is known here.
+// time: the live table's filter says "maybe" to them for ever, so that free need not ask for every block.
 inline constexpr std::size_t kBootstrapBytes = 64 * 1024;
 extern constinit char g_bootstrap[kBootstrapBytes] [[gnu::visibility("hidden")]];
 [[nodiscard, gnu::always_inline]] inline bool is_bootstrap(const void* block) {
@@ -46,6 +47,8 @@ extern constinit char g_bootstrap[kBootstrapBytes] [[gnu::visibility("hidden")]]
          kBootstrapBytes;
 }
 [[nodiscard]] std::size_t bootstrap_size(const void* block);
+// From here on the buffer gives nothing. Returns how much of it was handed out.
+std::size_t close_bootstrap();
 
 }  // namespace real
 }  // namespace memtrace

@@ -37,7 +37,7 @@ bool Sampler::rearm() const {
     std::uint64_t mixed = seed_ + thread.serial * std::uint64_t{0xd1342543de82ef95};
     thread.random = next_random(mixed) | 1;
   }
-  thread.countdown = static_cast<std::int64_t>(exponential(next_random(thread.random), interval_bytes_));
+  thread.countdown = exponential(next_random(thread.random), interval_bytes_);
   return seeded;
 }
 

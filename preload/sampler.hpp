@@ -31,11 +31,24 @@ class Sampler {
   static constexpr std::uint64_t kMaxInterval = std::uint64_t{1} << 40;
   void start(SamplingMode mode, std::uint64_t interval_bytes, std::uint64_t seed);
 
-  // Hot. True: go to the cold path with this allocation.
+  // Hot. True: go to the cold path with this allocation. The countdown has passed below zero then, where no
+  // later step would notice it: rearm() or unstep() has to follow. Sizes that no allocator has may come.
   [[nodiscard, gnu::always_inline]] static bool step(std::uint64_t size_bytes) {
-    t_state.countdown -= static_cast<std::int64_t>(size_bytes + (size_bytes == 0));
-    return t_state.countdown < 0;
+#if defined(__x86_64__)
+    // The carry of size - 1 is the byte that an empty block counts for. One instruction writes: a handler
+    // never gets in between.
+    bool below;
+    asm("cmpq $1, %[size]\n\tsbbq %[size], %[countdown]"
+        : [countdown] "+m"(t_state.countdown), "=@ccc"(below)
+        : [size] "r"(size_bytes));
+    return below;
+#else
+    return __builtin_sub_overflow(t_state.countdown, size_bytes + (size_bytes == 0), &t_state.countdown);
+#endif
   }
+
+  // Cold. Takes the step back: the allocation is yet to be tried.
+  static void unstep(std::uint64_t size_bytes) { t_state.countdown += size_bytes + (size_bytes == 0); }
 
   // Cold. Sets this thread's countdown for the next sample; false if the thread had none yet, which means
   // that the allocation at hand was not tried: call step() again. Precondition: the thread has a serial.

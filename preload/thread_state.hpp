@@ -12,7 +12,7 @@ namespace memtrace {
 struct ThreadSlab;
 
 struct ThreadState {
-  std::int64_t countdown = 0;         // bytes until the next sample; below zero: this allocation is one
+  std::uint64_t countdown = 0;        // bytes until the next sample; passes below zero with the one that is it
   std::uint64_t random = 0;           // generator state; 0: not seeded yet
   std::uint64_t next_sample = 0;      // sample number within this thread
   std::uintptr_t guard_sp = 0;        // stack address of the hook in progress; 0: none

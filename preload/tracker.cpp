@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "preload/counters.hpp"
+#include "preload/real.hpp"
 #include "preload/sys/syscalls.hpp"
 
 #include "preload/no_heap.hpp"
@@ -16,7 +17,7 @@ namespace tracker {
 namespace {
 
 // More than any host needs between two cold paths of a thread that is not to be sampled.
-constexpr std::int64_t kNever = INT64_MAX;
+constexpr std::uint64_t kNever = INT64_MAX;
 
 void identify_thread() {
   ThreadState& thread = t_state;
@@ -157,6 +158,12 @@ bool ready_to_erase() {
   return true;
 }
 
+// What free has to look at for ever. Their addresses are multiples of the allocators' 16, like any block's.
+LiveFilter::Fixed bootstrap_blocks() {
+  const auto begin = reinterpret_cast<std::uint64_t>(real::g_bootstrap);
+  return {begin, begin + real::close_bootstrap()};
+}
+
 }  // namespace
 
 void start(const Options& options, std::uint64_t seed) {
@@ -167,13 +174,14 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.fixed_seed = options.seed != 0;
   tracker.follow_children = options.children;
   tracker.record_maps = options.mmap;
-  tracker.check_every_free = all;
   // Sampled mode must stay small whatever the heap (P10); whoever asks for every allocation pays for it.
   tracker.arena.start(all ? std::uint64_t{8} << 30 : std::uint64_t{128} << 20);
   tracker.unwinder = choose_unwinder(options.unwind, tracker.arena);
   tracker.sampler.start(options.sample.mode, options.sample.interval_bytes, seed);
   tracker.stacks.start(tracker.arena);
-  tracker.live.start(tracker.arena, all ? LiveTable::kMaxShards : 64);
+  using Filter = LiveTable::Filter;
+  tracker.live.start(tracker.arena, all ? LiveTable::kMaxShards : 64,
+                     all ? Filter::kEveryAddress : Filter::kCounting, bootstrap_blocks());
   tracker.maps.start(tracker.arena);
   tracker.module_notes.start(tracker.arena);
   tracker.threads.start(tracker.arena);
@@ -185,7 +193,10 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.phase.store(Tracker::Phase::kActive, std::memory_order_release);
 }
 
-void disarm() { g_tracker.phase.store(Tracker::Phase::kDisarmed, std::memory_order_release); }
+void disarm() {
+  g_tracker.phase.store(Tracker::Phase::kDisarmed, std::memory_order_release);
+  g_tracker.live.stop_asking(bootstrap_blocks());
+}
 
 bool adopt_fork() {
   switch (g_tracker.forks.check()) {
@@ -213,8 +224,7 @@ bool adopt_fork() {
 void allocated_slowly(const void* block, std::size_t size, Caller caller) {
   const InHook hook;
   if (!hook.entered()) {
-    t_state.countdown +=
-        static_cast<std::int64_t>(size + (size == 0));  // not a trial: a part of the outer call
+    Sampler::unstep(size);  // not a trial: a part of the outer call
     count(g_counters.nested_calls);
     return;
   }
@@ -227,7 +237,10 @@ void allocated_slowly(const void* block, std::size_t size, Caller caller) {
     t_state.countdown = kNever;
     return;
   }
-  if (!ready_or_lost()) return;
+  if (!ready_or_lost()) {
+    Sampler::unstep(size);
+    return;
+  }
   const int saved_errno = errno;
   identify_thread();
   // The thread's first time here only draws its countdown: this allocation has yet to be tried.
@@ -237,14 +250,14 @@ void allocated_slowly(const void* block, std::size_t size, Caller caller) {
     if (sample) (void)g_tracker.sampler.rearm();
   }
   if (sample && !g_tracker.paused.load(std::memory_order_relaxed)) {
-    const std::int64_t countdown = t_state.countdown;
+    const std::uint64_t countdown = t_state.countdown;
     record_sample(hook, block, size, caller);
     t_state.countdown = countdown;  // what the unwinder allocated is not the program's
   }
   errno = saved_errno;
 }
 
-void freed_slowly(const void* block) {
+void freed(const void* block) {
   if (!block || !ready_to_erase()) return;
   const InHook hook;
   LiveRecord erased;
@@ -327,7 +340,7 @@ void record_mapping(void* address, std::size_t size, AllocKind kind, Caller call
   }
   const int saved_errno = errno;
   identify_thread();
-  const std::int64_t countdown = t_state.countdown;
+  const std::uint64_t countdown = t_state.countdown;
   Mapping mapping;
   mapping.stack = capture(hook, caller);
   t_state.countdown = countdown;

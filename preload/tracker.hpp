@@ -40,7 +40,6 @@ struct Tracker {
   std::atomic<Phase> phase{Phase::kBefore};
   std::atomic<bool> paused{false};  // memtrace_stop(): nothing new is recorded, frees still are
   std::atomic<bool> any_live_map{false};
-  bool check_every_free = false;  // mode all: the filter would say yes nearly always
 
   PageArena arena;
   Sampler sampler;
@@ -55,7 +54,7 @@ struct Tracker {
   sys::ThreadId thread_id;
 };
 
-extern constinit Tracker g_tracker;
+extern constinit Tracker g_tracker [[gnu::visibility("hidden")]];
 
 namespace tracker {
 
@@ -75,7 +74,6 @@ void disarm();
 
 // The cold halves of what follows.
 [[gnu::cold, gnu::noinline]] void allocated_slowly(const void* block, std::size_t size, Caller caller);
-[[gnu::cold, gnu::noinline]] void freed_slowly(const void* block);
 
 // A block of `size` requested bytes was handed out. Hot.
 [[gnu::always_inline]] inline void allocated(const void* block, std::size_t size, Caller caller) {
@@ -84,16 +82,13 @@ void disarm();
   }
 }
 
+// Hot: asked before every free and realloc. True for the blocks of the bootstrap buffer, too.
 [[nodiscard, gnu::always_inline]] inline bool may_be_live(const void* block) {
-  return g_tracker.check_every_free || g_tracker.live.may_contain(reinterpret_cast<std::uint64_t>(block));
+  return g_tracker.live.may_contain(reinterpret_cast<std::uint64_t>(block));
 }
 
-// A block is about to be freed: before the real free (P2). Hot.
-[[gnu::always_inline]] inline void freed(const void* block) {
-  if (may_be_live(block)) [[unlikely]] {
-    freed_slowly(block);
-  }
-}
+// A block that may be live is about to be freed: before the real free (P2).
+void freed(const void* block);
 
 // realloc of a block that may be live: takes its record out before the real call. Failed: put it back.
 struct TakenRecord {

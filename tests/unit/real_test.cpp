@@ -66,6 +66,17 @@ TEST_CASE("while resolving, blocks come from the bootstrap buffer, and may come 
         }).fine());
 }
 
+TEST_CASE("a bootstrap buffer that was closed says how much of it is out, and gives nothing more") {
+  CHECK(test::in_child([] {
+          t_state.resolving = 1;
+          void* block = g_real.malloc(100);
+          const std::size_t used = real::close_bootstrap();
+          expect(static_cast<char*>(block) + 100 <= real::g_bootstrap + used);
+          expect(g_real.malloc(1) == nullptr);
+          expect(real::close_bootstrap() >= used);
+        }).fine());
+}
+
 TEST_CASE("a bootstrap buffer that is full says so, and what it cannot hold costs it nothing") {
   CHECK(test::in_child([] {
           const Resolving resolving;

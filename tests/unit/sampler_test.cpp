@@ -140,8 +140,8 @@ TEST_CASE("one seed gives one sequence, another seed another") {
   const auto countdowns = [](std::uint64_t seed) {
     const Sampler sampler = poisson(kInterval, seed);
     become_thread(1);
-    std::vector<std::int64_t> all(100);
-    for (std::int64_t& countdown : all) {
+    std::vector<std::uint64_t> all(100);
+    for (std::uint64_t& countdown : all) {
       (void)sampler.rearm();
       countdown = t_state.countdown;
     }

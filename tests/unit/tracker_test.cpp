@@ -69,6 +69,49 @@ TEST_CASE("before start and after disarm the hooks only forward") {
         }).fine());
 }
 
+TEST_CASE("bootstrap blocks never reach the real free, sampled, recorded or not traced at all") {
+  for (const std::uint64_t interval : {std::uint64_t{1} << 19, std::uint64_t{1}, std::uint64_t{0}}) {
+    CHECK(test::in_child([&] {
+            t_state.resolving = 1;
+            void* freed = memtrace_hook_malloc(33);
+            void* resized = memtrace_hook_calloc(3, 5);
+            t_state.resolving = 0;
+            expect(real::is_bootstrap(freed) && real::is_bootstrap(resized));
+            if (interval == 0) {
+              real::resolve();
+              tracker::disarm();
+              expect(!tracker::may_be_live(&interval));
+            } else {
+              test::start_stages(interval == 1 ? test::exact_options("/tmp") : sampled_options(interval));
+            }
+            for (int i = 0; i < 3; ++i) memtrace_hook_free(freed);
+            memtrace_hook_cfree(freed);
+            void* moved = memtrace_hook_realloc(resized, 100);
+            expect(moved && !real::is_bootstrap(moved));
+            memtrace_hook_free(moved);
+            expect(memtrace_hook_malloc_usable_size(freed) == 33);
+          }).fine());
+  }
+}
+
+TEST_CASE("sizes that no allocator has fail, and leave the sampler as it was") {
+  for (const std::uint64_t interval : {std::uint64_t{1}, std::uint64_t{64}}) {
+    CHECK(test::in_child([&] {
+            test::start_stages(interval == 1 ? test::exact_options("/tmp") : sampled_options(interval));
+            const volatile std::size_t sizes[] = {SIZE_MAX, SIZE_MAX / 2 + 2, SIZE_MAX / 2};
+            for (int i = 0; i < 300; ++i) {
+              const std::size_t size = sizes[i % 3];
+              expect(memtrace_hook_malloc(size) == nullptr);
+              expect(memtrace_hook_calloc(size, 1) == nullptr);
+              expect(memtrace_hook_realloc(nullptr, size) == nullptr);
+            }
+            expect(g_counters.samples == 0);
+            for (int i = 0; i < 300; ++i) (void)memtrace_hook_malloc(100'000);  // each one certainly a sample
+            expect(g_counters.samples == 300);
+          }).fine());
+  }
+}
+
 TEST_CASE("paused: nothing new is recorded, frees are") {
   CHECK(traced([] {
     void* before = memtrace_hook_malloc(10);
@@ -294,7 +337,7 @@ TEST_CASE("frame pointers may name anything: only the caller's own object is rea
     const std::uintptr_t frames[2] = {0, reinterpret_cast<std::uintptr_t>(&getpid) + 1};
     const auto here = reinterpret_cast<std::uintptr_t>(&live_records);
     char block[16];
-    t_state.countdown = -1;
+    t_state.countdown = UINT64_MAX;
     const std::uintptr_t called_from[] = {here + 1, 0};
     tracker::allocated_slowly(block, sizeof block, {&called_from[1], frames});
     expect(g_tracker.stacks.find(StackId{1})->frame_count == 2);
