@@ -8,19 +8,7 @@
 #include <time.h>
 
 #include "preload/memtrace.h"
-
-__attribute__((noinline)) static void* path(unsigned which, int level, size_t size) {
-  void* block;
-  if (level == 0) {
-    block = malloc(size);
-  } else if ((which >> level) & 1) {
-    block = path(which, level - 1, size + 8);
-  } else {
-    block = path(which, level - 1, size);
-  }
-  __asm__ volatile("" : "+r"(block));
-  return block;
-}
+#include "tests/bench/call_paths.h"
 
 static int snapshot(const char* label) {
   char file[4096];
