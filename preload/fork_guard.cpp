@@ -19,12 +19,8 @@ bool ForkGuard::start() {
   return true;
 }
 
-ForkGuard::State ForkGuard::check() {
-  if (!page_) return State::kKnown;
+ForkGuard::State ForkGuard::check_slowly() {
   std::uint32_t seen = page_->load(std::memory_order_acquire);
-  if (seen == kAlive) [[likely]] {
-    return State::kKnown;
-  }
   if (seen == kWiped && page_->compare_exchange_strong(seen, kAdopting, std::memory_order_acq_rel)) {
     generation_.fetch_add(1, std::memory_order_relaxed);
     return State::kNewChild;

@@ -21,13 +21,20 @@ class ForkGuard {
 
   // kNewChild to exactly one caller per child, which must call adopted() when it has set the child up.
   // kBeingAdopted: another thread is at it: touch nothing.
-  [[nodiscard]] State check();
+  [[nodiscard, gnu::always_inline]] State check() {
+    if (!page_ || page_->load(std::memory_order_acquire) == kAlive) [[likely]] {
+      return State::kKnown;
+    }
+    return check_slowly();
+  }
   void adopted();
 
   // Forks between the first process image and this one.
   [[nodiscard]] std::uint32_t generation() const { return generation_.load(std::memory_order_relaxed); }
 
  private:
+  [[nodiscard, gnu::cold]] State check_slowly();
+
   static constexpr std::uint32_t kWiped = 0;
   static constexpr std::uint32_t kAlive = 1;
   static constexpr std::uint32_t kAdopting = 2;

@@ -102,9 +102,7 @@ using Resize = void* (*)(void* old, std::size_t a, std::size_t b);
   }
   if (block) {
     tracker::resized(taken, block, size);
-  } else if (size == 0 && old) {  // freed in glibc, which says so with a null pointer
-    tracker::forget(taken);
-  } else {
+  } else if (size != 0 || !old) {  // of size 0 it was freed in glibc, which says so with a null pointer
     tracker::put_back(taken);
   }
   tracker::allocated(block, size, caller);

@@ -5,6 +5,7 @@
 #include "preload/counters.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/tracker.hpp"
+#include "preload/tracker_stacks.hpp"
 
 #include "preload/no_heap.hpp"
 
@@ -49,12 +50,18 @@ std::uint64_t rounded(std::uint64_t fixed_point, int bits) {
   return (fixed_point + (std::uint64_t{1} << (bits - 1))) >> bits;
 }
 
+std::uint64_t larger_of(std::uint64_t a, std::uint64_t b) { return a < b ? b : a; }
+
 // What is live, by stack and by thread, gathered while the records go out.
 struct Live {
   Pages<Weight> by_stack;           // [StackId - 1]
+  Pages<Weight> pending;            // the same: allocated, and not in the stack's own sums yet
   Pages<std::uint8_t> thread_seen;  // [serial]
 
-  Live(std::uint32_t stacks, std::uint32_t threads) : by_stack(stacks), thread_seen(threads) {}
+  std::uint64_t records = 0;
+
+  Live(std::uint32_t stacks, std::uint32_t threads)
+      : by_stack(stacks), pending(stacks), thread_seen(threads) {}
 };
 
 void write_record(SnapshotWriter& writer, Live& live, const RecordInfo& info, StackId stack,
@@ -67,6 +74,7 @@ void write_record(SnapshotWriter& writer, Live& live, const RecordInfo& info, St
   RecordInfo out = info;
   out.stack = id - 1;
   writer.record(out);
+  ++live.records;
   if (info.thread < live.thread_seen.size()) live.thread_seen[info.thread] = 1;
   if (!counts_as_live(info.kind)) return;
   live.by_stack[id - 1].count += weight.count;
@@ -212,12 +220,17 @@ int write_stacks(SnapshotWriter& writer, const Modules& modules, const Live& liv
       }
       info.location_ids = {ids.data(), frames};
       info.truncated = entry->truncated != 0;
-      info.allocated_count =
-          rounded(entry->allocated_count.load(std::memory_order_relaxed), Weight::kCountBits);
-      info.allocated_bytes =
-          rounded(entry->allocated_bytes.load(std::memory_order_relaxed), Weight::kBytesBits);
-      info.freed_count = rounded(entry->freed_count.load(std::memory_order_relaxed), Weight::kCountBits);
-      info.freed_bytes = rounded(entry->freed_bytes.load(std::memory_order_relaxed), Weight::kBytesBits);
+      // Allocated is counted after a table took it: what is live was allocated, whatever the sums know.
+      const Weight& held = live.by_stack[i];
+      const Weight& pending = live.pending[i];
+      const std::uint64_t allocations =
+          larger_of(entry->allocated_count.load(std::memory_order_relaxed) + pending.count, held.count);
+      const std::uint64_t bytes =
+          larger_of(entry->allocated_bytes.load(std::memory_order_relaxed) + pending.bytes, held.bytes);
+      info.allocated_count = rounded(allocations, Weight::kCountBits);
+      info.allocated_bytes = rounded(bytes, Weight::kBytesBits);
+      info.freed_count = rounded(allocations - held.count, Weight::kCountBits);
+      info.freed_bytes = rounded(bytes - held.bytes, Weight::kBytesBits);
     }
     info.live_count = rounded(live.by_stack[i].count, Weight::kCountBits);
     info.live_bytes = rounded(live.by_stack[i].bytes, Weight::kBytesBits);
@@ -261,15 +274,25 @@ int write_threads(SnapshotWriter& writer, const Live& live) {
 
 int write_content(SnapshotWriter& writer, const Modules& modules) {
   Live live(g_tracker.stacks.size() + kNewStacks, g_tracker.threads.last_serial() + 1);
-  if (!live.by_stack.ok() || !live.thread_seen.ok()) return ENOMEM;
+  if (!live.by_stack.ok() || !live.pending.ok() || !live.thread_seen.ok()) return ENOMEM;
   write_modules(writer, modules);
   if (const int error = write_heap(writer, live)) return error;
   if (const int error = write_maps(writer, live)) return error;
+  tracker::for_each_pending([&](StackId stack, const Weight& weight) {
+    const auto id = static_cast<std::uint32_t>(stack);
+    if (id == 0 || id > live.pending.size()) return;
+    live.pending[id - 1].count += weight.count;
+    live.pending[id - 1].bytes += weight.bytes;
+  });
   if (const int error = write_stacks(writer, modules, live)) return error;
   if (const int error = write_threads(writer, live)) return error;
+  const std::uint64_t samples = larger_of(tracker::samples_recorded(), live.records);
+  g_counters.samples_freed.store(samples - live.records, std::memory_order_relaxed);
   g_counters.own_bytes.store(g_tracker.arena.used_bytes(), std::memory_order_relaxed);
-#define MEMTRACE_COUNTER(name, meaning) \
-  writer.counter(#name, g_counters.name.load(std::memory_order_relaxed));
+#define MEMTRACE_COUNTER(name, meaning)                         \
+  writer.counter(#name, &g_counters.name == &g_counters.samples \
+                            ? samples                           \
+                            : g_counters.name.load(std::memory_order_relaxed));
 #include "preload/counters.inc"
 #undef MEMTRACE_COUNTER
   return 0;

@@ -29,8 +29,6 @@ struct StackEntry {
   // Fixed point sums over the session, see Weight.
   std::atomic<std::uint64_t> allocated_count{0};
   std::atomic<std::uint64_t> allocated_bytes{0};
-  std::atomic<std::uint64_t> freed_count{0};
-  std::atomic<std::uint64_t> freed_bytes{0};
 
   [[nodiscard]] std::span<const ReturnAddress> frames() const {
     return {reinterpret_cast<const ReturnAddress*>(this + 1), frame_count};

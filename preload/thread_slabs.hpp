@@ -14,17 +14,33 @@
 
 namespace memtrace {
 
+struct WalkMemo;
+
 struct alignas(64) ThreadSlab {
   std::atomic<std::uintptr_t> owner{0};  // address of the thread's t_state
   // The part of the thread's own stack that is known to be readable; empty at first. `stack_high` is set
   // once.
   std::uintptr_t stack_low = 0;
   std::uintptr_t stack_high = 0;
+  // Allocations recorded, by all threads that had it.
+  std::atomic<std::uint64_t> samples{0};
+  // What this thread walked lately, in mode all. The memory goes with the slab from thread to thread; what it
+  // says of walks is worth nothing but in the generation of rules that it was made in; 0: in none.
+  std::atomic<WalkMemo*> memo{nullptr};
+  std::uint64_t memo_generation = 0;
 };
 
 class ThreadSlabs {
  public:
   static constexpr std::size_t kSlabs = 8192;
+
+  // For readers of what owners publish: every slab that a thread ever had.
+  template <class Visit>
+  void for_each(Visit visit) const {
+    for (const ThreadSlab& slab : slabs_) {
+      if (slab.owner.load(std::memory_order_acquire) != 0) visit(slab);
+    }
+  }
 
   [[nodiscard]] ThreadSlab* of_this_thread() {
     if (t_state.slab) [[likely]] {
@@ -48,6 +64,7 @@ class ThreadSlabs {
       }
       slabs_[i].stack_low = 0;
       slabs_[i].stack_high = 0;
+      slabs_[i].memo_generation = 0;
       t_state.slab = &slabs_[i];
       return t_state.slab;
     }
@@ -56,5 +73,7 @@ class ThreadSlabs {
 
   ThreadSlab slabs_[kSlabs];
 };
+
+inline constinit ThreadSlabs g_thread_slabs;
 
 }  // namespace memtrace

@@ -12,11 +12,11 @@ namespace memtrace {
 struct ThreadSlab;
 
 struct ThreadState {
-  std::uint64_t countdown = 0;        // bytes until the next sample; passes below zero with the one that is it
-  std::uint64_t random = 0;           // generator state; 0: not seeded yet
-  std::uint64_t next_sample = 0;      // sample number within this thread
-  std::uintptr_t guard_sp = 0;        // stack address of the hook in progress; 0: none
-  std::uint32_t serial = 0;           // thread serial within the process image, from 1; 0: not given yet
+  std::uint64_t countdown = 0;    // bytes until the next sample; passes below zero with the one that is it
+  std::uint64_t random = 0;       // generator state; 0: not seeded yet
+  std::uint64_t next_sample = 0;  // sample number within this thread
+  std::uintptr_t guard_sp = 0;    // stack address of the hook in progress; 0: none
+  std::uint32_t serial = 0;       // thread serial within the process image, from 1; 0: not given yet
   std::uint32_t fork_generation = 0;  // when `tid` was last registered
   std::uint32_t resolving = 0;        // this thread is inside real::resolve
   ThreadSlab* slab = nullptr;         // thread_slabs.hpp; none before the first capture

@@ -33,6 +33,7 @@ struct Tracker {
   bool record_maps = true;
   bool record_heap = true;  // false: the program's malloc is not ours
   Unwinder unwinder;
+  bool remember_walks = false;         // mode all, by rules
   std::uintptr_t allocator_begin = 0;  // the module of the real malloc: what it maps is not the program's
   std::uintptr_t allocator_end = 0;
 
@@ -67,13 +68,17 @@ void disarm();
 }
 
 // Sets up a forked child on its first cold path. False: touch nothing, another thread is at it.
-[[nodiscard]] bool adopt_fork();
+[[nodiscard, gnu::cold]] bool adopt_child(ForkGuard::State state);
+[[nodiscard, gnu::always_inline]] inline bool adopt_fork() {
+  const ForkGuard::State state = g_tracker.forks.check();
+  return state == ForkGuard::State::kKnown || adopt_child(state);
+}
 
 // Recording, in a process that is set up: what every cold path asks first.
 [[nodiscard]] inline bool ready() { return active() && adopt_fork() && active(); }
 
 // The cold halves of what follows.
-[[gnu::cold, gnu::noinline]] void allocated_slowly(const void* block, std::size_t size, Caller caller);
+[[gnu::noinline]] void allocated_slowly(const void* block, std::size_t size, Caller caller);
 
 // A block of `size` requested bytes was handed out. Hot.
 [[gnu::always_inline]] inline void allocated(const void* block, std::size_t size, Caller caller) {
@@ -97,7 +102,6 @@ struct TakenRecord {
 };
 void take(const void* block, TakenRecord& taken);
 void put_back(const TakenRecord& taken);
-void forget(const TakenRecord& taken);  // the real call freed the block
 // The real call made it another block of `size` bytes, which allocated() will hear of.
 void resized(const TakenRecord& taken, const void* block, std::size_t size);
 

@@ -4,6 +4,7 @@
 // moves up in it, and a signal frame, which may lead to another stack, is followed at most kMaxStacks times.
 // What has no rules (generated code) is tried by its frame pointer. Integer registers only (decision 5), no
 // lock, no allocation; system calls: madvise, where a stack or an address is seen for the first time.
+#include <atomic>
 #include <span>
 
 #include "preload/counters.hpp"
@@ -12,6 +13,7 @@
 #include "preload/unwind/rule_cache.hpp"
 #include "preload/unwind/stack_range.hpp"
 #include "preload/unwind/unwinder.hpp"
+#include "preload/unwind/walk_memo.hpp"
 
 #include "preload/no_heap.hpp"
 
@@ -21,7 +23,12 @@ namespace {
 struct CompiledUnwinder {
   RuleCache rules;
   CodeObjects objects;
-  ThreadSlabs slabs;
+  std::atomic<std::uint64_t> generation{1};  // of the rules: walks by older ones are not to be reused
+
+  void forget_rules() {
+    rules.clear();
+    generation.fetch_add(1, std::memory_order_relaxed);
+  }
 };
 constinit CompiledUnwinder g_cfi;
 
@@ -46,7 +53,7 @@ using Frames = std::span<const ReturnAddress>;
   StepRule rule(StepKind::kGuess);
   switch (g_cfi.objects.find(key - 1, trust, certain, tables, replaced)) {
     case CodeObjects::Found::kRules:
-      if (replaced) g_cfi.rules.clear();
+      if (replaced) g_cfi.forget_rules();
       rule = compile_step(tables, key - 1);
       break;
     case CodeObjects::Found::kNoRules:
@@ -158,15 +165,53 @@ bool start_cfi(PageArena& arena) {
   return true;
 }
 
-void refresh_unwinder() { g_cfi.rules.clear(); }
+void refresh_unwinder() { g_cfi.forget_rules(); }
 
-[[gnu::no_sanitize("address", "thread")]] Captured capture_by_cfi(Caller caller, ReturnAddress* frames,
-                                                                  std::size_t room) {
+namespace {
+
+// Notes the words that steps depend on. A saved rbp counts once a step uses it.
+class Notes {
+ public:
+  explicit Notes(RememberedWalk* walk) : walk_(walk) {}
+
+  [[gnu::always_inline]] void saw(std::uintptr_t at, std::uintptr_t word) {
+    if (walk_ && !walk_->add(at, word)) walk_ = nullptr;
+  }
+  [[gnu::always_inline]] void saved_rbp(std::uintptr_t at) { rbp_at_ = at; }
+  [[gnu::always_inline]] void uses_rbp(std::uintptr_t rbp) {
+    if (!walk_) return;
+    if (rbp_at_ == 0) {
+      walk_->uses_rbp = true;
+    } else if (rbp_at_ != noted_rbp_at_) {
+      noted_rbp_at_ = rbp_at_;
+      saw(rbp_at_, rbp);
+    }
+  }
+  void give_up() { walk_ = nullptr; }
+  [[nodiscard]] RememberedWalk* walk() const { return walk_; }
+
+ private:
+  RememberedWalk* walk_;
+  std::uintptr_t rbp_at_ = 0;  // 0: the register's own value
+  std::uintptr_t noted_rbp_at_ = 0;
+};
+
+struct NoNotes {
+  void saw(std::uintptr_t, std::uintptr_t) {}
+  void saved_rbp(std::uintptr_t) {}
+  void uses_rbp(std::uintptr_t) {}
+  void give_up() {}
+};
+
+template <class NotesOfWalk>
+[[gnu::always_inline, gnu::no_sanitize("address", "thread")]] inline Captured walk_up(
+    Caller caller, ReturnAddress* frames, std::size_t room, ThreadSlab* slab, NotesOfWalk& notes) {
   if (room == 0) return {};
   const auto start = reinterpret_cast<std::uintptr_t>(caller.cfa);
-  ThreadSlab* const slab = g_cfi.slabs.of_this_thread();
   Walk walk{start, reinterpret_cast<std::uintptr_t>(caller.frame_pointer), word_at(start - kWord),
             StackRange(start, slab), slab};
+  if (!walk.stack.anchored()) notes.give_up();
+  notes.saw(start - kWord, walk.pc);
   std::size_t count_of_frames = 0;
   std::size_t certain = 0;
   std::uintptr_t key = walk.pc;
@@ -182,19 +227,26 @@ void refresh_unwinder() { g_cfi.rules.clear(); }
       const std::uintptr_t cfa = (rule.from_rbp() ? walk.rbp : walk.sp) + rule.offset();
       const std::uintptr_t saved = cfa - kWord * rule.slot();
       if (saved >= walk.sp && cfa <= walk.stack.high() && saved < cfa) [[likely]] {
+        if (rule.from_rbp()) notes.uses_rbp(walk.rbp);
         const std::uintptr_t rbp = word_at(saved);
         walk.pc = word_at(cfa - kWord);
-        walk.rbp = rule.slot() == StepRule::kKeptSlot ? walk.rbp : rbp;
+        notes.saw(cfa - kWord, walk.pc);
+        if (rule.slot() != StepRule::kKeptSlot) {
+          walk.rbp = rbp;
+          notes.saved_rbp(saved);
+        }
         walk.sp = cfa;
         key = walk.pc;
         continue;
       }
     } else if (rule.kind() == StepKind::kNone) {
       if (walk.pc != 0) count(g_counters.stopped_unwinds);
+      notes.give_up();
       break;
     } else {
       frames[count_of_frames++] = static_cast<ReturnAddress>(walk.pc);
     }
+    if (rule.kind() != StepKind::kEnd) notes.give_up();
     const Step step = step_slowly(walk, rule);
     if (walk.trust == Trust::kGuess && certain == 0) certain = count_of_frames;
     if (step == Step::kEnd) break;
@@ -202,6 +254,66 @@ void refresh_unwinder() { g_cfi.rules.clear(); }
   }
   if (walk.trust == Trust::kFrame) certain = count_of_frames;
   return {static_cast<std::uint32_t>(count_of_frames), static_cast<std::uint32_t>(certain)};
+}
+
+}  // namespace
+
+Captured capture_by_cfi(Caller caller, ReturnAddress* frames, std::size_t room) {
+  NoNotes notes;
+  return walk_up(caller, frames, room, g_thread_slabs.of_this_thread(), notes);
+}
+
+Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t room, ThreadSlab& slab,
+                              RememberedWalk*& remembered) {
+  remembered->begin(reinterpret_cast<std::uintptr_t>(caller.cfa),
+                    reinterpret_cast<std::uintptr_t>(caller.frame_pointer));
+  Notes notes(remembered);
+  const Captured captured = walk_up(caller, frames, room, &slab, notes);
+  remembered = notes.walk();
+  return captured;
+}
+
+[[gnu::no_sanitize("address", "thread")]] RememberedWalk* find_remembered(Caller caller, ThreadSlab& slab,
+                                                                          WalkMemo& memo, bool& holds) {
+  holds = false;
+  const std::uint64_t generation = g_cfi.generation.load(std::memory_order_relaxed);
+  if (slab.memo_generation != generation) [[unlikely]] {
+    memo.forget_all();
+    slab.memo_generation = generation;
+  }
+  const auto start = reinterpret_cast<std::uintptr_t>(caller.cfa);
+  const auto rbp = reinterpret_cast<std::uintptr_t>(caller.frame_pointer);
+  // Outside the part of the stack that is known, walks are not remembered.
+  if (start <= slab.stack_low || start >= slab.stack_high) return nullptr;
+  static_assert(WalkMemo::kWalks == 256);
+  constexpr std::uint64_t kMix = 0x9e3779b97f4a7c15;
+  std::uint8_t& latest = memo.latest[(start ^ word_at(start - kWord) * 8) * kMix >> 56];
+  if (memo.walks[latest].still_holds(start, rbp)) [[likely]] {
+    holds = true;
+    return &memo.walks[latest];
+  }
+  // The two callers above tell apart what allocates through one wrapper from one depth.
+  std::uintptr_t sp = start;
+  std::uintptr_t bp = rbp;
+  std::uintptr_t pc = word_at(start - kWord);
+  std::uint64_t hash = sp;
+  for (int steps = 0;; ++steps) {
+    hash = (hash ^ pc) * kMix;
+    if (steps == 2) break;
+    const std::uint64_t word = g_cfi.rules.first(pc);
+    const StepRule rule(word);
+    if (!RuleCache::is_for(word, pc) || !rule.is_plain()) break;
+    const std::uintptr_t cfa = (rule.from_rbp() ? bp : sp) + rule.offset();
+    const std::uintptr_t saved = cfa - kWord * rule.slot();
+    if (saved < sp || cfa > slab.stack_high || saved >= cfa) break;
+    if (rule.slot() != StepRule::kKeptSlot) bp = word_at(saved);
+    pc = word_at(cfa - kWord);
+    sp = cfa;
+  }
+  latest = static_cast<std::uint8_t>(hash >> 56);
+  RememberedWalk* walk = &memo.walks[latest];
+  holds = walk->still_holds(start, rbp);
+  return walk;
 }
 
 }  // namespace memtrace

@@ -34,6 +34,7 @@ class StackRange {
 
   [[nodiscard]] std::uintptr_t low() const { return low_; }
   [[nodiscard]] std::uintptr_t high() const { return high_; }
+  [[nodiscard]] bool anchored() const { return anchored_; }
 
   // Makes the range reach up to `end`, if the pages in between can be read.
   [[nodiscard]] bool extend(std::uintptr_t end);

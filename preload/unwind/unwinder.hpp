@@ -24,6 +24,10 @@ struct Caller {
 // The shim's own frames above a hook, at most, for strategies that cannot leave them out.
 inline constexpr std::size_t kOwnFrames = 15;
 
+struct ThreadSlab;
+struct RememberedWalk;
+struct WalkMemo;
+
 struct Captured {
   std::uint32_t frames = 0;
   // The first so many are certainly frames of this stack, so that their objects cannot be unloaded now.
@@ -48,6 +52,14 @@ struct Unwinder {
 // back to frame pointers; `name` then differs from what was asked for. Memory from `arena`, which must
 // outlive it.
 [[nodiscard]] Unwinder choose_unwinder(UnwindChoice choice, PageArena& arena);
+
+// For recording every allocation, by cfi alone: the place in the thread's memo for a walk from here, and
+// whether that walk is there and still holds, so that its stack is known. nullptr: such a walk cannot be
+// remembered.
+[[nodiscard]] RememberedWalk* find_remembered(Caller caller, ThreadSlab& slab, WalkMemo& memo, bool& holds);
+// As capture_by_cfi. `remembered`, from find_remembered, is ready to be published then, or nullptr.
+[[nodiscard]] Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t room,
+                                            ThreadSlab& slab, RememberedWalk*& remembered);
 
 // Rules and objects may have changed: what was remembered of them is looked up again. The snapshot thread.
 void refresh_unwinder();

@@ -13,12 +13,11 @@
 
 namespace memtrace::test {
 
-// Everything recorded, by frame pointers, into `directory`.
+// Everything recorded into `directory`.
 inline Options exact_options(std::string_view directory) {
   Options options;
   options.sample = {SamplingMode::kAll, 1};
   options.dir = directory;
-  options.unwind = UnwindChoice::kFramePointer;
   options.seed = 1;
   return options;
 }

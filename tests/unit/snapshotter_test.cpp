@@ -72,7 +72,7 @@ TEST_CASE("what was recorded is what is read back") {
           expect(snapshot.mode == SamplingMode::kAll);
           expect(snapshot.fixed_seed);
           expect(snapshot.max_frames == 64);
-          expect(snapshot.unwinder == "fp");
+          expect(snapshot.unwinder == "cfi");
 
           expect(snapshot.records.size() == 1);
           const Record& record = test::record_at(snapshot, block);
