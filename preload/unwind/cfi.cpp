@@ -381,12 +381,17 @@ StepRule rule_of(const Row& row, const Cie& cie, std::uintptr_t address) {
   if (!at_cfa) return kUnknown;
   if (row.cfa_is_expression) return from_expression(row, address);
 
+  if (!is_valid(row.cfa_offset) || row.cfa_offset < 8) return kUnknown;
   const std::uint64_t slot = rbp_slot(row);
-  if (slot == 0 || !is_valid(row.cfa_offset) || row.cfa_offset < 8) return kUnknown;
-  if (row.cfa_register == kRbpColumn) return {StepKind::kRbp, row.cfa_offset, slot};
-  // Below rsp lies what a signal may overwrite, and us.
-  if (row.cfa_register == kRspColumn && static_cast<std::int64_t>(slot * 8) <= row.cfa_offset) {
-    return {StepKind::kRsp, row.cfa_offset, slot};
+  if (row.cfa_register == kRbpColumn && slot != 0) return {StepKind::kRbp, row.cfa_offset, slot};
+  if (row.cfa_register == kRspColumn) {
+    // Epilogues restore rbp before the tables say so: from a slot that is below rsp by then, which a signal
+    // may overwrite, and us; or, at the end of a realigned frame, from where rbp itself pointed.
+    const bool popped =
+        static_cast<std::int64_t>(slot * 8) > row.cfa_offset ||
+        (row.rbp.how == Saved::How::kExpression && is_slot_of(row.rbp.expression(), kRbpColumn, 0));
+    if (popped) return {StepKind::kRsp, row.cfa_offset};
+    if (slot != 0) return {StepKind::kRsp, row.cfa_offset, slot};
   }
   return kUnknown;
 }

@@ -94,7 +94,8 @@ Step step_by_guess(Walk& walk) {
   walk.sp = frame + 2 * kWord;
   walk.rbp = word_at(frame);
   walk.pc = word_at(frame + kWord);
-  return Step::kCaller;
+  const bool is_in_stack = walk.pc - walk.stack.low() < walk.stack.high() - walk.stack.low();
+  return is_in_stack ? Step::kEnd : Step::kCaller;  // a word of data: no stack holds code that calls
 }
 
 // The kernel's frame: struct ucontext right above the restorer's address, at sp.
