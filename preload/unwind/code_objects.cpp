@@ -25,8 +25,19 @@ bool tables_in(const ElfW(Phdr) * segments, std::size_t count, std::uintptr_t bi
   return false;
 }
 
-// A loaded object's own headers, read where they are mapped and nowhere else.
-bool read_tables(const sys::LoadedObject& object, CfiTables& tables) {
+std::uint64_t hash_of(std::uintptr_t at, std::size_t bytes, std::uint64_t hash) {
+  for (; bytes >= sizeof hash; at += sizeof hash, bytes -= sizeof hash) {
+    std::uint64_t word;
+    __builtin_memcpy(&word, reinterpret_cast<const void*>(at), sizeof word);
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+// A loaded object's own headers, read where they are mapped and nowhere else. `identity`: of this build of it
+// at this place; its notes, which hold its build-id, tell apart builds whose tables begin alike.
+bool read_tables(const sys::LoadedObject& object, CfiTables& tables, std::uint64_t& identity) {
   if (object.unwind_header == 0 || !sys::readable(object.begin)) return false;
   const auto* elf = reinterpret_cast<const ElfW(Ehdr)*>(object.begin);
   if (__builtin_memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 || elf->e_phentsize != sizeof(ElfW(Phdr)) ||
@@ -34,21 +45,24 @@ bool read_tables(const sys::LoadedObject& object, CfiTables& tables) {
     return false;
   }
   const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(object.begin + elf->e_phoff);
-  return tables_in(segments, elf->e_phnum, object.map->l_addr, object.unwind_header, tables) &&
-         tables.begin >= object.begin && tables.end <= object.end;
-}
-
-std::uint64_t identity_of(const sys::LoadedObject& object, const CfiTables& tables) {
-  std::uint64_t fingerprint = 0;  // of the header: its encodings, its first and only sums
-  if (tables.end - tables.header >= 3 * sizeof fingerprint) {
-    for (std::size_t i = 0; i < 3; ++i) {
-      std::uint64_t word;
-      __builtin_memcpy(&word, reinterpret_cast<const void*>(tables.header + i * sizeof word), sizeof word);
-      fingerprint = (fingerprint ^ word) * 0x9e3779b97f4a7c15;
+  const std::uintptr_t bias = object.map->l_addr;
+  if (!tables_in(segments, elf->e_phnum, bias, object.unwind_header, tables) || tables.begin < object.begin ||
+      tables.end > object.end) {
+    return false;
+  }
+  constexpr std::size_t kHeaderBytes =
+      24;  // encodings, where .eh_frame is, how many functions, the first one
+  identity = object.begin + object.end * 3 + reinterpret_cast<std::uintptr_t>(object.map);
+  if (tables.end - tables.header >= kHeaderBytes) identity = hash_of(tables.header, kHeaderBytes, identity);
+  for (std::size_t i = 0; i < elf->e_phnum; ++i) {
+    const std::uintptr_t note =
+        bias + segments[i].p_vaddr;  // those in the first page are known to be readable
+    if (segments[i].p_type == PT_NOTE && note >= object.begin && note - object.begin <= kPageBytes &&
+        segments[i].p_filesz <= kPageBytes - (note - object.begin)) {
+      identity = hash_of(note, segments[i].p_filesz, identity);
     }
   }
-  fingerprint ^= object.begin + object.end * 3 + reinterpret_cast<std::uintptr_t>(object.map);
-  return fingerprint | 1;
+  return true;
 }
 
 }  // namespace
@@ -137,8 +151,9 @@ CodeObjects::Found CodeObjects::find(std::uintptr_t address, Trust trust,
     const std::uint64_t frame = value(lookup_address(certain[i]));
     stays = frame >= object.begin && frame < object.end;
   }
-  if (!stays || !read_tables(object, tables)) return Found::kNoRules;
-  replaced = takes_anothers_place(object.begin, object.end, identity_of(object, tables));
+  std::uint64_t identity = 0;
+  if (!stays || !read_tables(object, tables, identity)) return Found::kNoRules;
+  replaced = takes_anothers_place(object.begin, object.end, identity);
   return Found::kRules;
 }
 
