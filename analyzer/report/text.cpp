@@ -46,6 +46,7 @@ class TextReport {
   void head();
   void head_line(const char* name, const std::string& file, const Snapshot& snapshot, const Tally& live);
   void distance();
+  void unexplained_memory();
   void rows();
   void row(std::size_t rank, std::uint32_t site);
   void figures(const Tallies& tallies);
@@ -304,7 +305,23 @@ std::string TextReport::fitted(const std::string& function, std::size_t used) co
   return text.substr(0, room / 2 - 2) + "..." + text.substr(text.size() - (room - room / 2 - 1));
 }
 
+// Where everything is recorded, the shim's own tables are part of it.
+void TextReport::unexplained_memory() {
+  constexpr double kNoteworthy = 1 << 20;
+  if (single_ || !growth_.comparison.same_process || in_.current->mode == SamplingMode::kAll) return;
+  if (in_.old->rss_bytes == 0 || in_.current->rss_bytes == 0) return;
+  const double resident =
+      static_cast<double>(in_.current->rss_bytes) - static_cast<double>(in_.old->rss_bytes);
+  const double traced = bytes_interval(growth_.comparison, growth_.comparison.totals).upper;
+  if (resident < kNoteworthy || resident < 2 * std::max(0.0, traced)) return;
+  out_ += fmt::format(
+      "RSS grew by {}, more than what is traced can explain: freed memory that the allocator keeps, thread "
+      "stacks, or memory that is not traced (see the README, limits).\n",
+      size_text(resident));
+}
+
 void TextReport::foot() {
+  unexplained_memory();
   if (doubtful_rows_) out_ += "?  the interval is wider than the figure: may be chance.\n";
   const Losses losses = losses_of(*in_.current);
   if (losses.lost > 0) {

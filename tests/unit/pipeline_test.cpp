@@ -73,6 +73,25 @@ What is live (one snapshot shows what is live, not what grows)
 )");
 }
 
+TEST_CASE("memory that is resident but not traced is spoken of") {
+  FakeProcess process;
+  process.header.mode = SamplingMode::kPoissonBytes;
+  process.header.interval_bytes = 4096;
+  const auto put = process.stack({kPut, kMain});
+  const auto report = [&](std::uint64_t growth_bytes) {
+    process.header.rss_bytes = 10 << 20;
+    const Snapshot then = process.snapshot_at(10);
+    for (int i = 0; i < 100; ++i) process.allocate(put, 100'000, 15);
+    process.header.rss_bytes = (10 << 20) + growth_bytes;
+    return text_of(process, {then, process.snapshot_at(20)});
+  };
+  const char* note = "RSS grew by 40.0 MiB, more than what is traced can explain";
+  CHECK(report(40 << 20).find(note) != std::string::npos);
+  CHECK(report(10 << 20).find("can explain") == std::string::npos);
+  process.header.mode = SamplingMode::kAll;
+  CHECK(report(40 << 20).find("can explain") == std::string::npos);
+}
+
 TEST_CASE("sampled figures carry marks and intervals, and doubt is marked") {
   FakeProcess process;
   process.header.mode = SamplingMode::kPoissonBytes;
