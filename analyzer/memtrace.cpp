@@ -1,5 +1,5 @@
 // memtrace: starts programs under the shim and asks running ones for snapshots.
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <sys/types.h>
 
 #include <CLI/CLI.hpp>
@@ -7,14 +7,19 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <optional>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "analyzer/arguments.hpp"
 #include "analyzer/crash.hpp"
 #include "analyzer/launch.hpp"
+#include "analyzer/output.hpp"
 #include "analyzer/process_status.hpp"
 #include "analyzer/remote_snapshot.hpp"
 #include "analyzer/report/printable.hpp"
@@ -24,9 +29,10 @@ namespace {
 constexpr int kRefused = 1;
 constexpr int kUsage = 2;
 constexpr int kTimedOut = 3;
+constexpr double kLongestTimeout = 86400;
 
 int complain(int status, const std::string& reason) {
-  fmt::print(stderr, "memtrace: {}\n", memtrace::printable(reason));
+  memtrace::write_stderr(fmt::format("memtrace: {}\n", memtrace::printable(reason)));
   return status;
 }
 
@@ -34,20 +40,21 @@ int complain(int status, const std::string& reason) {
 struct Setting {
   const char* option;
   const char* variable;
+  const char* value;  // what it takes, for the help
   const char* help;
 };
 
 constexpr Setting kSettings[] = {
-    {"--sample", "MEMTRACE_SAMPLE", "mean bytes between samples (512KiB), or \"all\""},
-    {"--dir", "MEMTRACE_DIR", "directory for snapshots (the working directory)"},
-    {"--signal", "MEMTRACE_SIGNAL", "signal that asks for a snapshot (SIGUSR2), or \"none\""},
-    {"--frames", "MEMTRACE_FRAMES", "frames kept of each stack (64)"},
-    {"--unwind", "MEMTRACE_UNWIND", "how stacks are captured: auto, libunwind, fp"},
-    {"--mmap", "MEMTRACE_MMAP", "1 or 0: record the program's own mmap (1)"},
-    {"--only", "MEMTRACE_ONLY", "trace only executables whose names match these globs"},
-    {"--children", "MEMTRACE_CHILDREN", "1 or 0: forked children are traced too (1)"},
-    {"--log", "MEMTRACE_LOG", "messages on stderr: error, warn, info (warn)"},
-    {"--tags", "MEMTRACE_TAGS", "k=v,k=v: copied into every snapshot"},
+    {"--sample", "MEMTRACE_SAMPLE", "SIZE", "mean bytes between samples (512KiB), or \"all\""},
+    {"--dir", "MEMTRACE_DIR", "DIR", "directory for snapshots (the working directory)"},
+    {"--signal", "MEMTRACE_SIGNAL", "SIG", "signal that asks for a snapshot (SIGUSR2), or \"none\""},
+    {"--frames", "MEMTRACE_FRAMES", "N", "frames kept of each stack (64)"},
+    {"--unwind", "MEMTRACE_UNWIND", "WORD", "how stacks are captured: auto, libunwind, fp"},
+    {"--mmap", "MEMTRACE_MMAP", "0|1", "1 or 0: record the program's own mmap (1)"},
+    {"--only", "MEMTRACE_ONLY", "GLOBS", "trace only executables whose names match these globs"},
+    {"--children", "MEMTRACE_CHILDREN", "0|1", "1 or 0: forked children are traced too (1)"},
+    {"--log", "MEMTRACE_LOG", "WORD", "messages on stderr: error, warn, info (warn)"},
+    {"--tags", "MEMTRACE_TAGS", "K=V", "k=v,k=v: copied into every snapshot"},
 };
 
 struct RunOptions {
@@ -55,9 +62,27 @@ struct RunOptions {
   bool at_exit = false;
 };
 
+// The shim makes the directory, but not its parents; it can say so only when the first snapshot fails.
+std::string problem_with_directory(const std::string& given) {
+  namespace fs = std::filesystem;
+  if (given.empty()) return "";
+  std::error_code error;
+  const fs::path directory = fs::absolute(given, error);
+  if (fs::is_directory(directory, error)) return "";
+  if (fs::exists(directory, error)) return fmt::format("--dir {}: is not a directory", given);
+  const fs::path parent = (directory / ".").lexically_normal().parent_path().parent_path();
+  if (fs::is_directory(parent, error)) return "";
+  return fmt::format("--dir {}: {} does not exist; make it first", given, parent.string());
+}
+
 int run(const RunOptions& options, const std::vector<std::string>& command) {
   if (command.empty())
     return complain(kUsage, "which program? usage: memtrace run [options] -- PROGRAM [ARGUMENTS]");
+  for (const auto& [setting, given] : options.settings) {
+    if (setting->option != std::string_view("--dir")) continue;
+    if (const auto problem = problem_with_directory(given); !problem.empty())
+      return complain(kUsage, problem);
+  }
   std::error_code error;
   const auto own_executable = std::filesystem::read_symlink("/proc/self/exe", error);
   const auto shim = memtrace::find_shim(own_executable);
@@ -85,8 +110,31 @@ int snap(const memtrace::SnapshotRequest& request) {
     const bool refused = failure->kind == memtrace::SnapshotFailure::Kind::kRefused;
     return complain(refused ? kRefused : kTimedOut, failure->reason);
   }
-  fmt::print("{}\n", std::get<std::filesystem::path>(taken).string());
-  return 0;
+  const auto path = std::get<std::filesystem::path>(taken).string();
+  const std::string error = memtrace::write_stdout(path + "\n");
+  return error.empty() ? 0 : complain(kUsage, fmt::format("{} was taken, but {}", path, error));
+}
+
+// What CLI11 says of a command line that it cannot parse, in our words.
+int explain(const CLI::ParseError& error, const CLI::App& app, const CLI::App& run_command) {
+  if (error.get_exit_code() == 0) {  // help and version
+    std::ostringstream out;
+    app.exit(error, out, out);
+    const std::string failure = memtrace::write_stdout(out.str());
+    return failure.empty() ? 0 : complain(kUsage, failure);
+  }
+  const bool extra = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  const auto unknown = app.remaining(true);
+  std::string why = memtrace::describe(error, app);
+  if (app.get_subcommands().empty()) {
+    why = "which command? run or snap";
+    if (!unknown.empty())
+      why = unknown[0].starts_with('-') ? "no such option: " + unknown[0]
+                                        : unknown[0] + ": no such command; expected run or snap";
+  } else if (extra && run_command.parsed() && !unknown.empty() && !unknown[0].starts_with('-')) {
+    why = fmt::format("-- must stand before the program: memtrace run [options] -- {}", unknown[0]);
+  }
+  return complain(kUsage, why + "; memtrace --help tells more");
 }
 
 int parse_and_run(int argc, char** argv) {
@@ -98,6 +146,7 @@ int parse_and_run(int argc, char** argv) {
   std::reverse(own.begin(), own.end());  // the order that CLI11 takes a vector in
 
   CLI::App app{"Traces the heap of native programs: see also memdiff.", "memtrace"};
+  app.option_defaults()->take_last();
   app.set_version_flag("-V,--version", "memtrace " MEMTRACE_VERSION);
   app.require_subcommand(1);
 
@@ -108,6 +157,7 @@ int parse_and_run(int argc, char** argv) {
     CLI::Option* option = run_command->add_option_function<std::string>(
         setting.option, [&](const std::string& given) { run_options.settings.emplace_back(&setting, given); },
         setting.help);
+    option->type_name(setting.value);
     const std::string name = setting.option;
     if (name == "--mmap" || name == "--children") option->check(CLI::IsMember({"0", "1"}));
     if (name == "--unwind") option->check(CLI::IsMember({"auto", "libunwind", "fp"}));
@@ -118,22 +168,40 @@ int parse_and_run(int argc, char** argv) {
   memtrace::SnapshotRequest request;
   double timeout_seconds = 30;
   CLI::App* snap_command = app.add_subcommand("snap", "ask a process for a snapshot and print its path");
-  snap_command->add_option("pid", request.pid, "the process")->required()->check(CLI::PositiveNumber);
-  snap_command->add_option("--label", request.label, "becomes part of the file's name (A-Z a-z 0-9 . _ -)");
-  snap_command->add_option("--timeout", timeout_seconds, "seconds to wait for the file (30)")
-      ->check(CLI::Range(0.0, 86400.0));
-  snap_command->add_option("--dir", request.hints.directory,
-                           "where its snapshots go, if its environment does not tell (MEMTRACE_DIR)");
+  const auto set_pid = [&](const std::string& given) {
+    constexpr std::uint64_t kMost = std::numeric_limits<pid_t>::max();
+    request.pid =
+        static_cast<pid_t>(memtrace::parse_number("snap", given, 1, kMost, "the number of a process"));
+  };
+  snap_command->add_option_function<std::string>("pid", set_pid, "the process")->required()->type_name("PID");
+  snap_command->add_option("--label", request.label, "becomes part of the file's name (A-Z a-z 0-9 . _ -)")
+      ->type_name("L");
+  const auto set_timeout = [&](const std::string& given) {
+    char* end = nullptr;
+    timeout_seconds = std::strtod(given.c_str(), &end);
+    // Not a number is neither.
+    if (given.empty() || *end != '\0' || !(timeout_seconds >= 0 && timeout_seconds <= kLongestTimeout))
+      throw CLI::ValidationError("--timeout", "'" + given + "' is not a number of seconds from 0 to 86400");
+  };
+  snap_command
+      ->add_option_function<std::string>("--timeout", set_timeout, "seconds to wait for the file (30)")
+      ->type_name("SECONDS");
+  snap_command
+      ->add_option("--dir", request.hints.directory,
+                   "where its snapshots go, if its environment does not tell (MEMTRACE_DIR)")
+      ->type_name("DIR");
   std::string signal_name;
-  snap_command->add_option("--signal", signal_name,
-                           "its trigger signal, if its environment does not tell (MEMTRACE_SIGNAL)");
+  snap_command
+      ->add_option("--signal", signal_name,
+                   "its trigger signal, if its environment does not tell (MEMTRACE_SIGNAL)")
+      ->type_name("SIG");
   snap_command->footer(
       "Exit status: 0 done, 1 refused (the process was not signalled), 2 usage, 3 no snapshot came in time.");
 
   try {
     app.parse(own);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsage;
+    return explain(error, app, *run_command);
   }
   if (run_command->parsed()) return run(run_options, command);
   if (!command.empty()) return complain(kUsage, "snap takes nothing after --");

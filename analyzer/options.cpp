@@ -4,6 +4,7 @@
 #include <map>
 #include <sstream>
 
+#include "analyzer/arguments.hpp"
 #include "analyzer/exit_codes.hpp"
 
 namespace memtrace {
@@ -33,15 +34,25 @@ template <class Enum>
 CLI::Option* add_choice(CLI::App& app, const std::string& flags, Enum& into,
                         const std::map<std::string, Enum>& words, const std::string& help,
                         const std::string& listed) {
-  const auto apply = [&into, &words, listed](const std::string& text) {
+  const std::string name = flags.substr(flags.find("--"));
+  const auto apply = [&into, &words, listed, name](const std::string& text) {
     const auto found = words.find(text);
-    if (found == words.end()) throw CLI::ValidationError("'" + text + "' is not one of " + listed);
+    if (found == words.end()) throw CLI::ValidationError(name, "'" + text + "' is not one of " + listed);
     into = found->second;
   };
   return app.add_option_function<std::string>(flags, apply, help + ": " + listed)->type_name("WORD");
 }
 
-std::uint64_t parse_size(const std::string& text) {
+// Counts that may be "all of them".
+CLI::Option* add_count(CLI::App& app, const std::string& flags, std::size_t& into, const std::string& help) {
+  const std::string name = flags.substr(flags.find("--"));
+  const auto apply = [&into, name](const std::string& text) {
+    into = parse_number(name, text, 0, SIZE_MAX, "a whole number (0: all)");
+  };
+  return app.add_option_function<std::string>(flags, apply, help)->type_name("N");
+}
+
+std::uint64_t parse_size(const std::string& option, const std::string& text) {
   constexpr std::uint64_t kLargest = std::uint64_t{1} << 62;
   const std::map<std::string, int> units = {{"", 0},     {"B", 0},  {"K", 10},   {"KiB", 10}, {"M", 20},
                                             {"MiB", 20}, {"G", 30}, {"GiB", 30}, {"T", 40},   {"TiB", 40}};
@@ -49,10 +60,10 @@ std::uint64_t parse_size(const std::string& text) {
   const auto unit = units.find(digits == std::string::npos ? "" : text.substr(digits));
   const std::string number = text.substr(0, digits);
   if (number.empty() || number.size() > 18 || unit == units.end()) {
-    throw CLI::ValidationError("'" + text + "' is not a size such as 4096, 64KiB or 1MiB");
+    throw CLI::ValidationError(option, "'" + text + "' is not a size such as 4096, 64KiB or 1MiB");
   }
   const std::uint64_t value = std::stoull(number);
-  if (value > kLargest >> unit->second) throw CLI::ValidationError("'" + text + "' is too large");
+  if (value > kLargest >> unit->second) throw CLI::ValidationError(option, "'" + text + "' is too large");
   return value << unit->second;
 }
 
@@ -62,6 +73,7 @@ void declare(CLI::App& app, Options& o) {
   app.set_version_flag("-V,--version", "memdiff " MEMTRACE_VERSION, "The version");
   app.footer(kFooter);
   app.get_formatter()->column_width(34);
+  app.option_defaults()->take_last();  // an alias or a script may have set it before
 
   const char* which = "Which call sites";
   add_choice(app, "-g,--group-by", o.group_by, kGroupKeys, "What makes a row",
@@ -82,22 +94,26 @@ void declare(CLI::App& app, Options& o) {
       ->allow_extra_args(false)
       ->group(which);
   app.add_option_function<std::string>(
-         "--min", [&o](const std::string& t) { o.min_bytes = parse_size(t); },
+         "--min", [&o](const std::string& t) { o.min_bytes = parse_size("--min", t); },
          "Drop rows that changed by less")
       ->type_name("SIZE")
       ->group(which);
   app.add_flag("--growth-only", o.growth_only, "Drop rows that did not grow")->group(which);
 
   const char* shape = "Output";
-  const auto not_negative = CLI::Validator(CLI::NonNegativeNumber).description("");
-  app.add_option("-n,--top", o.top, "Rows; 0: all [10]")->check(not_negative)->type_name("N")->group(shape);
+  add_count(app, "-n,--top", o.top, "Rows; 0: all [10]")->group(shape);
   add_choice(app, "-s,--sort", o.sort, kSortKeys, "Order", "growth, count, size, abs, lower")->group(shape);
-  app.add_option("--frames", o.frames, "Stack lines under a row; 0: all [12]")
-      ->check(not_negative)
-      ->type_name("N")
-      ->group(shape);
+  add_count(app, "--frames", o.frames, "Stack lines under a row; 0: all [12]")->group(shape);
   add_choice(app, "-F,--format", o.format, kFormats, "Form", "text, tracemalloc, json")->group(shape);
-  app.add_option("-o,--output", o.output, "Write there instead of stdout")->type_name("FILE")->group(shape);
+  app.add_option_function<std::string>(
+         "-o,--output",
+         [&o](const std::string& t) {
+           if (t.empty()) throw CLI::ValidationError("--output", "the file's name is empty");
+           o.output = t;
+         },
+         "Write there instead of stdout")
+      ->type_name("FILE")
+      ->group(shape);
   app.add_flag("-f,--force", o.overwrite, "Let -o overwrite")->group(shape);
   add_choice(app, "--color", o.color, kColors, "Colour", "auto, always, never")->group(shape);
   app.add_flag_callback(
@@ -120,6 +136,9 @@ void declare(CLI::App& app, Options& o) {
 // What no single option can tell.
 std::string contradiction(const Options& o) {
   if (o.files.empty()) return "no snapshot given; usage: memdiff OLD NEW, or memdiff SNAPSHOT";
+  for (const auto& file : o.files) {
+    if (file.empty()) return "the name of a snapshot is empty; usage: memdiff OLD NEW, or memdiff SNAPSHOT";
+  }
   if (o.files.size() > 2) return "more than two snapshots given; a series is compared two at a time";
   if (o.cumulative && (o.group_by == GroupBy::kTraceback || o.group_by == GroupBy::kThread)) {
     return "--cumulative needs -g lineno, filename, function or module: a frame alone must make a key";
@@ -147,7 +166,7 @@ std::variant<Options, EarlyExit> parse_options(int argc, const char* const* argv
       app.exit(error, out, err);
       return EarlyExit{exit_code::kDone, out.str()};
     }
-    return usage_error(error.what());
+    return usage_error(describe(error, app));
   }
   const std::string why = contradiction(options);
   if (!why.empty()) return usage_error(why);

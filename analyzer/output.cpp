@@ -25,7 +25,7 @@ int write_all(int fd, std::string_view text) {
 }
 
 std::string failure(const std::string& path, int error) {
-  return fmt::format("{}: cannot write: {}; choose another place with -o FILE", path, std::strerror(error));
+  return fmt::format("{}: cannot write: {}", path, std::strerror(error));
 }
 
 bool is_special_file(const std::string& path) {
@@ -65,6 +65,8 @@ std::string write_file(const std::string& path, std::string_view text, Overwrite
   if (error == EEXIST) return fmt::format("{}: exists already; -f overwrites it", path);
   return error == 0 ? "" : failure(path, error);
 }
+
+void write_stderr(std::string_view text) noexcept { (void)write_all(STDERR_FILENO, text); }
 
 std::string write_stdout(std::string_view text) {
   const int error = write_all(STDOUT_FILENO, text);

@@ -122,7 +122,9 @@ SnapshotFailure timed_out(const SnapshotRequest& request, const SnapshotTarget& 
           fmt::format(
               "process {} was signalled, and no snapshot came within {} ms. Look for: a directory that the "
               "process cannot write to (one of{}); the signal blocked by the thread that got it; a stopped "
-              "process; a message on its stderr (MEMTRACE_LOG=info says more){}",
+              "process; a program that handles this signal itself (start it with another MEMTRACE_SIGNAL, "
+              "such as "
+              "SIGRTMIN+1); a message on its stderr (MEMTRACE_LOG=info says more){}",
               request.pid, request.timeout.count(), places, target.doubt)};
 }
 
@@ -159,8 +161,12 @@ std::variant<fs::path, SnapshotFailure> take_remote_snapshot(const SnapshotReque
     std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(fresh));
     if (!fresh.empty()) return fresh.front();
     if (ended)
-      return SnapshotFailure{SnapshotFailure::Kind::kTimedOut,
-                             fmt::format("process {} ended before its snapshot was whole", request.pid)};
+      return SnapshotFailure{
+          SnapshotFailure::Kind::kTimedOut,
+          fmt::format("process {} ended before its snapshot was whole; if its own handler "
+                      "of this signal ends it, start it with another MEMTRACE_SIGNAL, such "
+                      "as SIGRTMIN+1",
+                      request.pid)};
     if (last_look) return timed_out(request, target);
     wait_for_change(inotify, process);
   }

@@ -49,6 +49,21 @@ expect 127 'no-such-program' "$memtrace" run -- no-such-program
 touch not-executable
 expect 126 'not-executable' "$memtrace" run -- ./not-executable
 expect 2 'usage' "$memtrace" run
+expect 2 '^memtrace: -- must stand before the program: memtrace run \[options\] -- ls' "$memtrace" run ls -l
+expect 2 '^memtrace: which command\? run or snap' "$memtrace"
+expect 2 '^memtrace: strat: no such command' "$memtrace" strat
+expect 2 '^memtrace: no such option: --bogus;' "$memtrace" run --bogus -- true
+expect 2 '^memtrace: --sample needs a value;' "$memtrace" run --sample
+expect 2 "^memtrace: --dir $work/no/where: $work/no does not exist" "$memtrace" run --dir "$work/no/where" -- true
+expect 2 '^memtrace: --dir not-executable: is not a directory' "$memtrace" run --dir not-executable -- true
+expect 0 '' "$memtrace" run --dir "$work/made-later/" --sample all --sample 1M -- true
+for pid in abc '' -5 0 99999999999; do
+  expect 2 "^memtrace: snap: '$pid' is not the number of a process;" "$memtrace" snap "$pid"
+done
+expect 2 "^memtrace: --timeout: 'nan' is not a number of seconds" "$memtrace" snap --timeout nan 1
+status=0
+"$memtrace" run 2>&- || status=$?
+[[ $status == 2 ]] || fail "run with stderr closed: status $status"
 expect 2 'statically linked' "$memtrace" run -- /sbin/ldconfig -p
 mkdir at-exit
 expect 0 '' "$memtrace" run --dir "$work/at-exit" --at-exit --sample all -- bash -c 'exec bash -c :'
@@ -91,6 +106,13 @@ alive "$pid"
 start ignoring bash -c 'trap "" USR2; exec "$@"' - "$memtrace" run -- "$server"
 expect 1 'ignores' "$memtrace" snap "$pid"
 alive "$pid"
+
+# A program that uses the signal itself gets it, and the caller learns how to keep the two apart.
+start own-handler "$memtrace" run -- bash -c 'trap : USR2; echo port; while :; do sleep 0.05; done'
+expect 3 'MEMTRACE_SIGNAL, such as SIGRTMIN\+1' "$memtrace" snap --timeout 0.3 "$pid"
+alive "$pid"
+start own-end "$memtrace" run -- bash -c 'trap exit USR2; echo port; while :; do sleep 0.05; done'
+expect 3 'ended before its snapshot .*MEMTRACE_SIGNAL, such as SIGRTMIN\+1' "$memtrace" snap "$pid"
 
 # Another signal, a relative directory.
 mkdir -p elsewhere

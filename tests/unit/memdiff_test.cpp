@@ -112,20 +112,47 @@ TEST_CASE("wrong usage ends with status 2 and names what is wrong") {
     std::string arguments;
     std::string said;
   };
-  const Case c =
-      GENERATE(Case{"", "no snapshot given"}, Case{"a.snap b.snap c.snap", "more than two"},
-               Case{"--group a.snap b.snap", "--group"}, Case{"-g line a.snap", "'line' is not one of"},
-               Case{"-s x a.snap", "'x' is not one of"}, Case{"-F xml a.snap", "'xml' is not one of"},
-               Case{"--min 5x a.snap", "'5x' is not a size"}, Case{"-n -1 a.snap", "-1"},
-               Case{"--cumulative a.snap", "--cumulative needs"}, Case{"-f a.snap", "-o FILE"},
-               Case{"--focus '(' a.snap", "--focus '('"}, Case{"--ignore 'a{9' a.snap", "--ignore 'a{9'"},
-               Case{"--no-such-option missing.snap", "--no-such-option"});
+  const Case c = GENERATE(
+      Case{"", "no snapshot given"}, Case{"a.snap b.snap c.snap", "more than two"},
+      Case{"--group a.snap b.snap", "--group"}, Case{"-g line a.snap", "'line' is not one of"},
+      Case{"-s x a.snap", "'x' is not one of"}, Case{"-F xml a.snap", "'xml' is not one of"},
+      Case{"--min 5x a.snap", "'5x' is not a size"}, Case{"-n -1 a.snap", "-1"},
+      Case{"--cumulative a.snap", "--cumulative needs"}, Case{"-f a.snap", "-o FILE"},
+      Case{"--focus '(' a.snap", "--focus '('"}, Case{"--ignore 'a{9' a.snap", "--ignore 'a{9'"},
+      Case{"--no-such-option missing.snap", "no such option: --no-such-option\n"},
+      Case{"-n abc a.snap", "--top: 'abc' is not a whole number"},
+      Case{"-n '' a.snap", "--top: '' is not a whole number"},
+      Case{"-n 99999999999999999999 a.snap", "--top: '99999999999999999999' is not"},
+      Case{"--frames 1e3 a.snap", "--frames: '1e3' is not a whole number"},
+      Case{"-g '' a.snap", "--group-by: '' is not one of"},
+      Case{"--min 1X a.snap", "--min: '1X' is not a size"}, Case{"a.snap -o", "--output needs a value"},
+      Case{"-o '' a.snap", "--output: the file's name is empty"},
+      Case{"a.snap ''", "name of a snapshot is empty"},
+      Case{"--sysroot no/where a.snap", "--sysroot no/where: no such directory"},
+      Case{"--debug-path no/where a.snap", "--debug-path no/where: no such directory"});
   const Outcome outcome = room.memdiff(c.arguments);
   CAPTURE(c.arguments, outcome.err);
   CHECK(outcome.status == 2);
   CHECK(outcome.out.empty());
   CHECK(contains(outcome.err, c.said));
   CHECK_FALSE(contains(outcome.err, "missing.snap: "));
+  CHECK(outcome.err.size() < 200);
+}
+
+TEST_CASE("an option that is given again counts as given last") {
+  const Room room;
+  CHECK(room.memdiff("-q -n 0 --frames 5 -g module -n 1 -g lineno a.snap b.snap").out ==
+        room.memdiff("-q -n 1 --frames 5 -g lineno a.snap b.snap").out);
+}
+
+TEST_CASE("the exit status is right when nobody can be told why") {
+  const Room room;
+  const std::string program = "cd " + room.path("").string() + " && " MEMTRACE_MEMDIFF " ";
+  const std::string arguments = GENERATE(as<std::string>{}, "missing.snap", "--no-such-option");
+  CHECK(WEXITSTATUS(std::system((program + arguments + " 2>&-").c_str())) == 2);
+  CHECK(WEXITSTATUS(std::system((program + arguments + " 2>/dev/full").c_str())) == 2);
+  CHECK(WEXITSTATUS(std::system((program + "--help >/dev/full 2>help.txt").c_str())) == 2);
+  CHECK(contains(slurp(room.path("help.txt")), "No space left"));
 }
 
 TEST_CASE("files that are no snapshot end with status 2 and one line that names the file") {
@@ -245,6 +272,31 @@ TEST_CASE("-o writes the report, refuses to overwrite, and obeys -f") {
     if (contains(entry.path().string(), "report.txt")) ++files;
   }
   CHECK(files == 1);
+}
+
+TEST_CASE("-o does not take a snapshot's place, even with -f") {
+  const Room room;
+  const std::string before = slurp(room.path("b.snap"));
+  const std::string place = GENERATE(as<std::string>{}, "b.snap", "./b.snap", "link");
+  std::filesystem::create_symlink("b.snap", room.path("link"));
+  const Outcome outcome = room.memdiff("-f -o " + place + " a.snap b.snap");
+  CHECK(outcome.status == 2);
+  CHECK(contains(outcome.err, "is one of the snapshots"));
+  CHECK(slurp(room.path("b.snap")) == before);
+}
+
+TEST_CASE("colour is for terminals that can show it") {
+  const Room room;
+  const auto on_terminal = [&](const std::string& environment) {
+    const std::string command = "cd " + room.path("").string() + " && env -u NO_COLOR " + environment +
+                                " script -qec '" MEMTRACE_MEMDIFF " a.snap' /dev/null >screen.txt </dev/null";
+    REQUIRE(std::system(command.c_str()) == 0);
+    return slurp(room.path("screen.txt"));
+  };
+  CHECK(contains(on_terminal("TERM=xterm"), "\033["));
+  CHECK_FALSE(contains(on_terminal("TERM=dumb"), "\033["));
+  CHECK_FALSE(contains(on_terminal("-u TERM"), "\033["));
+  CHECK_FALSE(contains(on_terminal("TERM=xterm NO_COLOR=1"), "\033["));
 }
 
 TEST_CASE("colour is for terminals, or on demand") {
