@@ -16,7 +16,9 @@ struct DecodeError {
 };
 
 [[noreturn]] inline void fail_in_file(std::uint64_t offset, const std::string& why) {
-  throw DecodeError{{offset, why + " (at byte " + std::to_string(offset) + " of the file)"}};
+  // What is wrong from the first byte on is wrong as a whole.
+  throw DecodeError{
+      {offset, offset == 0 ? why : why + " (at byte " + std::to_string(offset) + " of the file)"}};
 }
 
 [[noreturn]] inline void fail_in_message(std::uint64_t offset, const std::string& why) {
