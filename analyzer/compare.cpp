@@ -5,88 +5,118 @@
 #include <span>
 #include <unordered_map>
 
+#include "format/huge_pages.hpp"
+
 namespace memtrace {
 namespace {
 
-// What of a record matters here. Matching sorts these, so they are small and hold no pointers.
-struct Block {
+// A record's identity, and where it is. Matching sorts these: a record is three times as large.
+struct Key {
   std::uint64_t number = 0;
+  std::uint32_t thread = 0;
+  std::uint32_t record = 0;  // index into Snapshot::records
+};
+
+bool identity_less(const Key& a, const Key& b) {
+  return a.thread != b.thread ? a.thread < b.thread : a.number < b.number;
+}
+bool identity_equal(const Key& a, const Key& b) { return a.thread == b.thread && a.number == b.number; }
+
+// One pass of a radix sort: stable, by the digit of `value` at `shift`.
+template <class Value>
+void sort_by_digit(const std::vector<Key>& from, std::vector<Key>& to, Value value, unsigned shift) {
+  constexpr std::size_t kDigits = 1 << 11;
+  const auto digit = [&](const Key& key) { return (value(key) >> shift) % kDigits; };
+  std::vector<std::size_t> next(kDigits + 1);
+  for (const auto& key : from) ++next[digit(key) + 1];
+  for (std::size_t i = 0; i < kDigits; ++i) next[i + 1] += next[i];
+  for (const auto& key : from) to[next[digit(key)]++] = key;
+}
+
+// Radix, because numbers and threads are small and dense: three passes where a comparing sort takes twenty.
+void sort_by_identity(std::vector<Key>& keys) {
+  if (std::is_sorted(keys.begin(), keys.end(), identity_less)) return;
+  std::uint64_t numbers = 0;
+  std::uint64_t threads = 0;
+  for (const auto& key : keys) {
+    numbers |= key.number;
+    threads |= key.thread;
+  }
+  std::vector<Key> other;
+  other.reserve(keys.size());
+  prefer_huge_pages(other);
+  other.resize(keys.size());
+  const auto sort_by = [&](auto value, std::uint64_t used_bits) {
+    for (unsigned shift = 0; shift < 64 && used_bits >> shift != 0; shift += 11) {
+      sort_by_digit(keys, other, value, shift);
+      keys.swap(other);
+    }
+  };
+  sort_by([](const Key& key) { return key.number; }, numbers);
+  sort_by([](const Key& key) { return std::uint64_t{key.thread}; }, threads);
+}
+
+// Sorted by identity.
+std::vector<Key> live_keys(const Snapshot& snapshot) {
+  std::vector<Key> keys;
+  keys.reserve(snapshot.records.size());
+  prefer_huge_pages(keys);
+  for (std::uint32_t i = 0; i < snapshot.records.size(); ++i) {
+    const Record& record = snapshot.records[i];
+    if (counts_as_live(record.kind)) keys.push_back({record.sample_number, record.thread, i});
+  }
+  sort_by_identity(keys);
+  return keys;
+}
+
+// One allocation: a record, or all parts of a mapping that was split, which share its identity.
+struct Block {
+  Key identity;
   std::uint64_t size_bytes = 0;
   std::int64_t birth_ns = 0;
-  std::uint32_t thread = 0;
   std::uint32_t stack = 0;
   AllocKind kind = AllocKind::kHeap;
 };
 
-bool identity_less(const Block& a, const Block& b) {
-  return a.thread != b.thread ? a.thread < b.thread : a.number < b.number;
-}
-bool identity_equal(const Block& a, const Block& b) { return a.thread == b.thread && a.number == b.number; }
+// The blocks of one side, in the order of their keys.
+class BlockReader {
+ public:
+  BlockReader(const Side& side, std::span<const Key> keys) : side_(side), keys_(keys) { next(); }
+  [[nodiscard]] bool done() const { return done_; }
+  [[nodiscard]] const Block& block() const { return block_; }
 
-// One pass of a radix sort: stable, by the digit of `key` at `shift`.
-template <class Key>
-void sort_by_digit(const std::vector<Block>& from, std::vector<Block>& to, Key key, unsigned shift) {
-  constexpr std::size_t kDigits = 1 << 11;
-  const auto digit = [&](const Block& block) { return (key(block) >> shift) % kDigits; };
-  std::vector<std::size_t> next(kDigits + 1);
-  for (const auto& block : from) ++next[digit(block) + 1];
-  for (std::size_t i = 0; i < kDigits; ++i) next[i + 1] += next[i];
-  for (const auto& block : from) to[next[digit(block)]++] = block;
-}
-
-// Radix, because numbers and threads are small and dense: three passes where a comparing sort takes twenty.
-void sort_by_identity(std::vector<Block>& blocks) {
-  if (std::is_sorted(blocks.begin(), blocks.end(), identity_less)) return;
-  std::uint64_t numbers = 0;
-  std::uint64_t threads = 0;
-  for (const auto& block : blocks) {
-    numbers |= block.number;
-    threads |= block.thread;
-  }
-  std::vector<Block> other(blocks.size());
-  const auto sort_by = [&](auto key, std::uint64_t used_bits) {
-    for (unsigned shift = 0; shift < 64 && used_bits >> shift != 0; shift += 11) {
-      sort_by_digit(blocks, other, key, shift);
-      blocks.swap(other);
+  void next() {
+    done_ = at_ == keys_.size();
+    if (done_) return;
+    const Record& record = record_at(at_);
+    block_ = {keys_[at_], record.size_bytes, record.birth_ns, side_.stacks[record.stack], record.kind};
+    ++at_;
+    if (block_.kind != AllocKind::kMmap) return;
+    for (; at_ < keys_.size() && identity_equal(keys_[at_], block_.identity); ++at_) {
+      const Record& part = record_at(at_);
+      if (part.kind != AllocKind::kMmap) break;
+      block_.size_bytes += part.size_bytes;
     }
-  };
-  sort_by([](const Block& block) { return block.number; }, numbers);
-  sort_by([](const Block& block) { return std::uint64_t{block.thread}; }, threads);
-}
-
-// The parts of a split mapping share its identity and are one allocation.
-void join_split_mappings(std::vector<Block>& sorted) {
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < sorted.size(); ++i) {
-    if (kept > 0) {
-      auto& last = sorted[kept - 1];
-      if (identity_equal(last, sorted[i]) && last.kind == AllocKind::kMmap &&
-          sorted[i].kind == AllocKind::kMmap) {
-        last.size_bytes += sorted[i].size_bytes;
-        continue;
-      }
-    }
-    sorted[kept++] = sorted[i];
   }
-  sorted.resize(kept);
-}
 
-// Sorted by identity.
-std::vector<Block> live_blocks(const Side& side) {
-  std::vector<Block> blocks;
-  blocks.reserve(side.snapshot->records.size());
-  for (const auto& record : side.snapshot->records) {
-    if (!counts_as_live(record.kind)) continue;
-    blocks.push_back({record.sample_number, record.size_bytes, record.birth_ns, record.thread,
-                      side.stacks[record.stack], record.kind});
+ private:
+  // Records lie in another order: they are asked for some time ahead.
+  const Record& record_at(std::size_t at) const {
+    constexpr std::size_t kAhead = 16;
+    const auto& records = side_.snapshot->records;
+    if (at + kAhead < keys_.size()) __builtin_prefetch(&records[keys_[at + kAhead].record]);
+    return records[keys_[at].record];
   }
-  sort_by_identity(blocks);
-  join_split_mappings(blocks);
-  return blocks;
-}
+
+  const Side& side_;
+  std::span<const Key> keys_;
+  std::size_t at_ = 0;
+  Block block_;
+  bool done_ = false;
+};
 
 bool same_block(const Block& a, const Block& b) {
-  return identity_equal(a, b) && a.kind == b.kind && a.stack == b.stack &&
+  return identity_equal(a.identity, b.identity) && a.kind == b.kind && a.stack == b.stack &&
          (a.size_bytes == b.size_bytes || a.kind == AllocKind::kMmap);
 }
 
@@ -135,7 +165,7 @@ class Accumulator {
       }
       return bin;
     }
-    const std::uint32_t thread = side.threads.at(block.thread);
+    const std::uint32_t thread = side.threads.at(block.identity.thread);
     const auto pair = (std::uint64_t{thread} << 32) | block.stack;
     const auto [found, inserted] = bin_of_pair_.try_emplace(pair, next);
     if (inserted) into_.bins.push_back({.stack = block.stack, .thread = thread, .tallies = {}});
@@ -150,23 +180,27 @@ class Accumulator {
   Comparison& into_;
 };
 
-void match(std::span<const Block> old, std::span<const Block> current, Accumulator& sums) {
-  std::size_t a = 0;
-  std::size_t b = 0;
-  while (a < old.size() && b < current.size()) {
-    if (identity_less(old[a], current[b])) {
-      sums.old_only(old[a++]);
-    } else if (identity_less(current[b], old[a])) {
-      sums.current_only(current[b++]);
-    } else if (same_block(old[a], current[b])) {
-      sums.in_both(old[a++], current[b++]);
+void match(BlockReader& old, BlockReader& current, Accumulator& sums) {
+  while (!old.done() && !current.done()) {
+    const Block& before = old.block();
+    const Block& now = current.block();
+    if (identity_less(before.identity, now.identity)) {
+      sums.old_only(before);
+      old.next();
+    } else if (identity_less(now.identity, before.identity)) {
+      sums.current_only(now);
+      current.next();
     } else {
-      sums.old_only(old[a++]);
-      sums.current_only(current[b++]);
+      if (same_block(before, now)) {
+        sums.in_both(before, now);
+      } else {
+        sums.old_only(before);
+        sums.current_only(now);
+      }
+      old.next();
+      current.next();
     }
   }
-  for (; a < old.size(); ++a) sums.old_only(old[a]);
-  for (; b < current.size(); ++b) sums.current_only(current[b]);
 }
 
 }  // namespace
@@ -186,15 +220,16 @@ Comparison compare(const Side* old, const Side& current, std::uint32_t stack_cou
     result.same_process = old->snapshot->session == current.snapshot->session;
   }
   Accumulator sums(old, current, stack_count, bin_by, result);
-  auto sorting = std::async([&] { return live_blocks(current); });
-  const std::vector<Block> before = old == nullptr ? std::vector<Block>() : live_blocks(*old);
-  const std::vector<Block> now = sorting.get();
-  if (result.same_process) {
-    match(before, now, sums);
-  } else {
-    for (const auto& block : before) sums.old_only(block);
-    for (const auto& block : now) sums.current_only(block);
+  auto sorting = std::async([&] { return live_keys(*current.snapshot); });
+  const std::vector<Key> old_keys = old == nullptr ? std::vector<Key>() : live_keys(*old->snapshot);
+  const std::vector<Key> current_keys = sorting.get();
+  BlockReader now(current, current_keys);
+  if (old != nullptr) {
+    BlockReader before(*old, old_keys);
+    if (result.same_process) match(before, now, sums);
+    for (; !before.done(); before.next()) sums.old_only(before.block());
   }
+  for (; !now.done(); now.next()) sums.current_only(now.block());
   for (const auto& bin : result.bins) result.totals.add(bin.tallies);
   return result;
 }

@@ -38,9 +38,8 @@ Sampling sampling_of(const Snapshot& snapshot) {
   return {static_cast<double>(std::max<std::uint64_t>(snapshot.interval_bytes, 1))};
 }
 
-Weight weigh(std::uint64_t size_bytes, AllocKind kind, const Sampling& sampling) {
+Weight weigh_sample(std::uint64_t size_bytes, const Sampling& sampling) {
   const auto size = static_cast<double>(size_bytes);
-  if (kind != AllocKind::kHeap || !sampling.estimated()) return {.bytes = size, .count = 1};
   const double ratio = std::max(size, 1.0) / sampling.interval_bytes;
   const double p = -std::expm1(-ratio);
   const double missed = (1 - p) / (p * p);
@@ -49,16 +48,6 @@ Weight weigh(std::uint64_t size_bytes, AllocKind kind, const Sampling& sampling)
           .bytes_variance = size * size * missed,
           .count_variance = missed,
           .sampled = true};
-}
-
-void Tally::add(const Weight& weight) {
-  bytes += weight.bytes;
-  count += weight.count;
-  bytes_variance += weight.bytes_variance;
-  count_variance += weight.count_variance;
-  largest_count = std::max(largest_count, weight.count);
-  ++samples;
-  sampled += weight.sampled ? 1 : 0;
 }
 
 void Tally::add(const Tally& other) {

@@ -18,6 +18,7 @@
 // 2^53.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "format/snapshot.hpp"
@@ -42,8 +43,13 @@ struct Weight {
   bool sampled = false;  // chosen by the sampler, even if p came out as 1; false: always recorded
 };
 
+[[nodiscard]] Weight weigh_sample(std::uint64_t size_bytes, const Sampling& sampling);
+
 // Mappings are always recorded: only heap allocations are weighed.
-[[nodiscard]] Weight weigh(std::uint64_t size_bytes, AllocKind kind, const Sampling& sampling);
+[[nodiscard]] inline Weight weigh(std::uint64_t size_bytes, AllocKind kind, const Sampling& sampling) {
+  if (kind == AllocKind::kHeap && sampling.estimated()) return weigh_sample(size_bytes, sampling);
+  return {.bytes = static_cast<double>(size_bytes), .count = 1};
+}
 
 // A sum of weights.
 struct Tally {
@@ -55,7 +61,15 @@ struct Tally {
   std::uint64_t samples = 0;  // records in the sum
   std::uint64_t sampled = 0;  // of these, chosen by the sampler
 
-  void add(const Weight& weight);
+  void add(const Weight& weight) {
+    bytes += weight.bytes;
+    count += weight.count;
+    bytes_variance += weight.bytes_variance;
+    count_variance += weight.count_variance;
+    largest_count = std::max(largest_count, weight.count);
+    ++samples;
+    sampled += weight.sampled ? 1 : 0;
+  }
   void add(const Tally& other);
 };
 

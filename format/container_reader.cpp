@@ -10,6 +10,7 @@
 
 #include "format/decode_error.hpp"
 #include "format/foreign_file.hpp"
+#include "format/huge_pages.hpp"
 
 namespace memtrace {
 namespace {
@@ -86,8 +87,10 @@ container::Totals read_tail(Bytes tail, std::size_t offset, const Head& head) {
 
 class Decompressor {
  public:
-  explicit Decompressor(std::uint64_t expected)
-      : expected_(expected), context_(ZSTD_createDCtx(), &ZSTD_freeDCtx) {
+  Decompressor(std::uint64_t expected, std::size_t file_bytes)
+      : expected_(expected),
+        first_room_(kUsualRatio * file_bytes),
+        context_(ZSTD_createDCtx(), &ZSTD_freeDCtx) {
     if (!context_) throw std::bad_alloc();
     ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, kMaxWindowLog);
   }
@@ -109,12 +112,13 @@ class Decompressor {
   [[nodiscard]] std::unique_ptr<std::byte[]> take() { return std::move(bytes_); }
 
  private:
-  // Grows with what has been decompressed, not with what the head claims.
+  // Grows with the file and with what has been decompressed, not with what the head claims.
   void grow() {
-    const std::size_t room = std::max<std::size_t>(2 * capacity_, 1 << 20);
+    const std::size_t room = std::max<std::size_t>({2 * capacity_, first_room_, 1 << 20});
     // One byte more than expected shows a frame that holds too much.
     capacity_ = static_cast<std::size_t>(std::min<std::uint64_t>(room, expected_ + 1));
     auto larger = std::make_unique_for_overwrite<std::byte[]>(capacity_);
+    prefer_huge_pages(larger.get(), capacity_);
     if (size_ != 0) std::memcpy(larger.get(), bytes_.get(), size_);
     bytes_ = std::move(larger);
   }
@@ -133,7 +137,10 @@ class Decompressor {
     }
   }
 
+  static constexpr std::size_t kUsualRatio = 4;  // records shrink to two thirds, all else to less
+
   std::uint64_t expected_;
+  std::size_t first_room_;
   std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context_;
   std::unique_ptr<std::byte[]> bytes_;
   std::size_t capacity_ = 0;
@@ -146,7 +153,7 @@ void check_head(Bytes start, std::uint64_t max_message_bytes) { (void)read_head(
 
 PackedMessage unpack(Bytes file, std::uint64_t max_message_bytes) {
   const Head head = read_head(file, max_message_bytes);
-  Decompressor message(head.message_bytes);
+  Decompressor message(head.message_bytes, file.size());
   std::size_t offset = head.frame_bytes;
   while (true) {
     // Every whole frame before the tail is followed by something.

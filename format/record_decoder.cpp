@@ -2,24 +2,24 @@
 #include <array>
 
 #include "format/fields.hpp"
+#include "format/huge_pages.hpp"
 #include "format/message_decoder.hpp"
+#include "format/number_column.hpp"
 
 namespace memtrace {
 namespace {
 
-using Column = std::vector<std::uint64_t>;
-
 // Indexed by field number; 0 stays empty.
-using Columns = std::array<Column, fields::record_batch::kKind + 1>;
+using Columns = std::array<NumberColumn, fields::record_batch::kKind + 1>;
 
 void read_columns(data_view part, Columns& columns) {
-  for (Column& column : columns) column.clear();
+  for (NumberColumn& column : columns) column.clear();
   for (protozero::pbf_reader field(part); field.next();) {
     const std::uint32_t tag = field.tag();
     const bool numbers =
         field.tag_and_type() == number_field(tag) || field.tag_and_type() == bytes_field(tag);
     if (tag < columns.size() && numbers) {
-      append_numbers(field, columns[tag]);
+      columns[tag].append(field);
     } else {
       field.skip();
     }
@@ -41,6 +41,12 @@ void check_columns(const MessageParts& parts, data_view part, const Columns& col
 
 std::uint64_t decode_records(const MessageParts& parts, Snapshot& to) {
   namespace f = fields::record_batch;
+  // A record takes a byte or more in each of six columns; what is reserved and not used costs no memory.
+  constexpr std::size_t kLeastBytes = 6;
+  std::size_t bytes = 0;
+  for (const data_view part : parts.records) bytes += part.size();
+  to.records.reserve(bytes / kLeastBytes);
+  prefer_huge_pages(to.records);
   Columns columns;
   std::uint64_t count = 0;
   for (const data_view part : parts.records) {
@@ -48,17 +54,18 @@ std::uint64_t decode_records(const MessageParts& parts, Snapshot& to) {
     check_columns(parts, part, columns);
     std::uint64_t address = 0;
     std::uint64_t birth = 0;
-    for (std::size_t row = 0; row < columns[f::kSampleNumber].size(); ++row) {
+    const std::size_t rows = columns[f::kSampleNumber].size();
+    const bool all_heap = columns[f::kKind].empty();
+    for (std::size_t row = 0; row < rows; ++row) {
       // Differences are modulo 2^64.
       address += static_cast<std::uint64_t>(protozero::decode_zigzag64(columns[f::kAddress][row]));
       birth += static_cast<std::uint64_t>(protozero::decode_zigzag64(columns[f::kBirthNanos][row]));
-      ++count;
       const std::uint64_t stack = columns[f::kStack][row];
       if (stack >= to.stacks.size()) {
         parts.fail(part, "is damaged: a record refers to stack " + std::to_string(stack) + " of " +
                              std::to_string(to.stacks.size()));
       }
-      const std::uint64_t kind = columns[f::kKind].empty() ? 0 : columns[f::kKind][row];
+      const std::uint64_t kind = all_heap ? 0 : columns[f::kKind][row];
       if (kind > static_cast<std::uint64_t>(AllocKind::kShared)) continue;
       to.records.push_back({.sample_number = columns[f::kSampleNumber][row],
                             .address = address,
@@ -68,6 +75,7 @@ std::uint64_t decode_records(const MessageParts& parts, Snapshot& to) {
                             .thread = parts.uint32(part, columns[f::kThread][row], "thread serial"),
                             .kind = static_cast<AllocKind>(kind)});
     }
+    count += rows;
   }
   if (const std::uint64_t unknown = count - to.records.size(); unknown != 0) {
     to.warnings.push_back("holds " + std::to_string(unknown) +

@@ -7,12 +7,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <new>
-#include <optional>
-#include <vector>
+#include <utility>
 
 #include "format/container_reader.hpp"
 #include "format/decode_error.hpp"
+#include "format/huge_pages.hpp"
 #include "format/message_decoder.hpp"
 
 namespace memtrace {
@@ -41,21 +42,34 @@ class Descriptor {
   throw DecodeError{{0, std::string(what) + ": " + std::strerror(error)}};
 }
 
-// Appends until `file` has `size` bytes or the end is reached: pipes give less than asked for.
-void read_up_to(int fd, std::size_t size, std::vector<std::byte>& file) {
-  std::size_t used = file.size();
-  file.resize(size);
-  while (used < size) {
-    const ssize_t got = read(fd, file.data() + used, size - used);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail_system("cannot be read", errno);
-    if (got == 0) break;
-    used += static_cast<std::size_t>(got);
+// What has been read of a file. Not zeroed before: a million records are megabytes.
+class FileBytes {
+ public:
+  // Makes room for `room` bytes and reads until it is full or the file ends: pipes give less than asked for.
+  // True: it is full.
+  bool read_up_to(int fd, std::size_t room) {
+    auto larger = std::make_unique_for_overwrite<std::byte[]>(room);
+    prefer_huge_pages(larger.get(), room);
+    if (size_ != 0) std::memcpy(larger.get(), bytes_.get(), size_);
+    bytes_ = std::move(larger);
+    while (size_ < room) {
+      const ssize_t got = read(fd, bytes_.get() + size_, room - size_);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail_system("cannot be read", errno);
+      if (got == 0) return false;
+      size_ += static_cast<std::size_t>(got);
+    }
+    return true;
   }
-  file.resize(used);
-}
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] std::span<const std::byte> all() const { return {bytes_.get(), size_}; }
 
-std::vector<std::byte> read_file(const std::string& path, const ReadLimits& limits) {
+ private:
+  std::unique_ptr<std::byte[]> bytes_;
+  std::size_t size_ = 0;
+};
+
+FileBytes read_file(const std::string& path, const ReadLimits& limits) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) fail_system("cannot be opened", errno);
   struct stat status {};
@@ -63,18 +77,19 @@ std::vector<std::byte> read_file(const std::string& path, const ReadLimits& limi
   if (S_ISDIR(status.st_mode)) {
     throw DecodeError{{0, "is a directory: name the .snap files in it"}};
   }
-  std::vector<std::byte> bytes;
-  read_up_to(file.get(), kFirstRead, bytes);
-  check_head(bytes, limits.max_message_bytes);
+  FileBytes bytes;
+  bool more = bytes.read_up_to(file.get(), kFirstRead);
+  check_head(bytes.all(), limits.max_message_bytes);
   const std::uint64_t limit =
       limits.max_message_bytes + std::min(kSlack, UINT64_MAX - limits.max_message_bytes);
-  // Grows with what has been read: a size on disk may be a hole.
-  while (bytes.size() >= kFirstRead) {
+  // One byte more than the file is said to have, so that its end is seen. It may grow meanwhile, and pipes
+  // say nothing.
+  const std::uint64_t said = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) + 1 : 0;
+  while (more) {
     const std::size_t before = bytes.size();
     if (before > limit)
       fail_in_file(before, "is larger than the limit of " + std::to_string(limit) + " bytes");
-    read_up_to(file.get(), 2 * before, bytes);
-    if (bytes.size() < 2 * before) break;
+    more = bytes.read_up_to(file.get(), std::max<std::uint64_t>(2 * before, std::min(said, limit + 1)));
   }
   return bytes;
 }
@@ -111,7 +126,7 @@ Result<Snapshot, FormatError> read_snapshot(std::span<const std::byte> file, con
 }
 
 Result<Snapshot, FormatError> read_snapshot_file(const std::string& path, const ReadLimits& limits) {
-  return guarded([&] { return decode(read_file(path, limits), limits); });
+  return guarded([&] { return decode(read_file(path, limits).all(), limits); });
 }
 
 }  // namespace memtrace
