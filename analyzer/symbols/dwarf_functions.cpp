@@ -20,13 +20,13 @@ constexpr std::size_t kMaxScopeBytes = 4096;
 constexpr std::size_t kMaxStepsBack = 64;
 constexpr int kMaxRangesOfFunction = 1 << 16;
 
+bool is_namespace(int tag) {
+  return tag == DW_TAG_compile_unit || tag == DW_TAG_partial_unit || tag == DW_TAG_type_unit ||
+         tag == DW_TAG_namespace || tag == DW_TAG_module;
+}
+
 bool may_hold_functions(int tag) {
   switch (tag) {
-    case DW_TAG_compile_unit:
-    case DW_TAG_partial_unit:
-    case DW_TAG_type_unit:
-    case DW_TAG_namespace:
-    case DW_TAG_module:
     case DW_TAG_class_type:
     case DW_TAG_structure_type:
     case DW_TAG_union_type:
@@ -35,7 +35,7 @@ bool may_hold_functions(int tag) {
     case DW_TAG_inlined_subroutine:
       return true;
     default:
-      return false;
+      return is_namespace(tag);
   }
 }
 
@@ -89,21 +89,28 @@ std::optional<Dwarf_Die> child_of(Dwarf_Die* die) {
 
 }  // namespace
 
-DwarfFunctions::DwarfFunctions(Dwarf_Die unit) {
+DwarfFunctions::DwarfFunctions(Dwarf_Die unit) : unit_(unit) { walk(Depth::kNamespaces); }
+
+void DwarfFunctions::walk(Depth depth) {
+  walked_ = depth;
+  ranges_.clear();
+  scopes_.assign(1, Scope{});
+  scoped_.clear();
   struct Level {
     Dwarf_Die die;
     std::size_t scope;
     std::size_t depth;
   };
   std::vector<Level> levels;
-  if (auto child = child_of(&unit)) levels.push_back({*child, 0, 0});
+  if (auto child = child_of(&unit_)) levels.push_back({*child, 0, 0});
   for (std::size_t entries = 0; !levels.empty() && entries < kMaxEntries; ++entries) {
     Level level = levels.back();
     levels.pop_back();
     if (auto next = sibling_of(&level.die)) levels.push_back({*next, level.scope, level.depth});
     const int tag = dwarf_tag(&level.die);
     visit(&level.die, tag, level.scope);
-    if (!may_hold_functions(tag) || level.depth >= kMaxDepth) continue;
+    const bool enters = depth == Depth::kAll ? may_hold_functions(tag) : is_namespace(tag);
+    if (!enters || level.depth >= kMaxDepth) continue;
     auto child = child_of(&level.die);
     if (!child) continue;
     if (names_scope(tag)) {
@@ -119,7 +126,7 @@ DwarfFunctions::DwarfFunctions(Dwarf_Die unit) {
 
 void DwarfFunctions::visit(Dwarf_Die* die, int tag, std::size_t scope) {
   if (tag != DW_TAG_subprogram) return;
-  if (scope != 0) scoped_.emplace_back(dwarf_dieoffset(die), scope);
+  scoped_.emplace_back(dwarf_dieoffset(die), scope);
   if (!has_code(die)) return;
   Dwarf_Addr base = 0;
   Dwarf_Addr start = 0;
@@ -131,11 +138,20 @@ void DwarfFunctions::visit(Dwarf_Die* die, int tag, std::size_t scope) {
   }
 }
 
-std::string DwarfFunctions::scope_of(Dwarf_Off function) const {
+const std::pair<Dwarf_Off, std::size_t>* DwarfFunctions::find_scoped(Dwarf_Off function) const {
   const auto found =
       std::lower_bound(scoped_.begin(), scoped_.end(), std::make_pair(function, std::size_t{0}));
+  return found != scoped_.end() && found->first == function ? &*found : nullptr;
+}
+
+std::string DwarfFunctions::scope_of(Dwarf_Off function) {
+  const auto* found = find_scoped(function);
+  if (found == nullptr && walked_ != Depth::kAll) {
+    walk(Depth::kAll);
+    found = find_scoped(function);
+  }
   std::string text;
-  if (found == scoped_.end() || found->first != function) return text;
+  if (found == nullptr) return text;
   // A parent comes before its children, so this ends.
   for (std::size_t i = found->second; i != 0 && text.size() < kMaxScopeBytes; i = scopes_[i].parent) {
     const ScopeName name = scope_name(scopes_[i].die);
@@ -186,6 +202,10 @@ std::vector<DwarfFunctions::Inlined> DwarfFunctions::list_inlined(Dwarf_Die func
 std::vector<Dwarf_Die> DwarfFunctions::chain_at(std::uint64_t vaddr) {
   std::vector<Dwarf_Die> chain;
   const Range* range = innermost_at(vaddr);
+  if (range == nullptr && walked_ != Depth::kAll) {
+    walk(Depth::kAll);
+    range = innermost_at(vaddr);
+  }
   if (range == nullptr) return chain;
   chain.push_back(range->function);
   auto [known, is_new] = inlined_.try_emplace(range->function.addr);

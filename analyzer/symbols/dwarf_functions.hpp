@@ -14,9 +14,11 @@
 
 namespace memtrace {
 
+// The unit's entries are walked at most twice, within fixed bounds of depth and number: first only what
+// namespaces hold, which is where compilers put the code of nearly every function, and is over quickly
+// because entries say where the next one begins; then, when something was not found there, all of them.
 class DwarfFunctions {
  public:
-  // Walks the unit's entries once, within fixed bounds of depth and number.
   explicit DwarfFunctions(Dwarf_Die unit);
 
   // The function at `vaddr` and then, each inside the one before, those inlined into it. Empty: none known.
@@ -24,7 +26,7 @@ class DwarfFunctions {
   [[nodiscard]] std::vector<Dwarf_Die> chain_at(std::uint64_t vaddr);
 
   // "outer::Class" for a function entry of this unit (by section offset); empty at file level.
-  [[nodiscard]] std::string scope_of(Dwarf_Off function) const;
+  [[nodiscard]] std::string scope_of(Dwarf_Off function);
 
  private:
   struct Range {
@@ -40,10 +42,16 @@ class DwarfFunctions {
     Dwarf_Die die;
     std::size_t parent;  // index into the same list; SIZE_MAX: directly in the function
   };
+  enum class Depth { kNamespaces, kAll };
+
+  void walk(Depth depth);
   void visit(Dwarf_Die* die, int tag, std::size_t scope);
+  [[nodiscard]] const std::pair<Dwarf_Off, std::size_t>* find_scoped(Dwarf_Off function) const;
   [[nodiscard]] static std::vector<Inlined> list_inlined(Dwarf_Die function);
   [[nodiscard]] const Range* innermost_at(std::uint64_t vaddr) const;
 
+  Dwarf_Die unit_;
+  Depth walked_ = Depth::kNamespaces;
   std::vector<Range> ranges_;                              // by start
   std::vector<Scope> scopes_{Scope{}};                     // [0]: file level
   std::vector<std::pair<Dwarf_Off, std::size_t>> scoped_;  // function offset, index into scopes_; by offset
