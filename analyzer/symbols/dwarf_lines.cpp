@@ -89,6 +89,15 @@ DwarfLines::~DwarfLines() {
   dwarf_end(alternate_);
 }
 
+bool DwarfLines::has_split_units() {
+  Dwarf_CU* unit = nullptr;
+  std::uint8_t type = 0;
+  while (dwarf_get_units(dwarf_, unit, &unit, nullptr, &type, nullptr, nullptr) == 0) {
+    if (type == DW_UT_skeleton) return true;
+  }
+  return false;
+}
+
 DwarfLines::Answer DwarfLines::resolve(std::uint64_t vaddr) {
   Answer best;
   for (const bool walking : {false, true}) {

@@ -33,6 +33,8 @@ class DwarfLines {
   };
   [[nodiscard]] Answer resolve(std::uint64_t vaddr);
 
+  // Whether functions of some unit are in another file (-gsplit-dwarf). Walks the units' heads.
+  [[nodiscard]] bool has_split_units();
   // Names of .dwo files that units asked for refer to and that were not found.
   [[nodiscard]] const std::vector<std::string>& missing_split_files() const { return missing_split_files_; }
 

@@ -75,12 +75,12 @@ Result<std::unique_ptr<ElfFile>, std::string> ElfFile::open(const std::string& p
     ::close(fd);
     return std::string("not an ELF file");
   }
-  return std::unique_ptr<ElfFile>(new ElfFile(path, fd, elf, {}));
+  return std::unique_ptr<ElfFile>(new ElfFile(path, fd, elf, Image(0)));
 }
 
-std::unique_ptr<ElfFile> ElfFile::from_memory(std::vector<char> image, std::string path) {
+std::unique_ptr<ElfFile> ElfFile::from_memory(Image image, std::string path) {
   elf_version(EV_CURRENT);
-  Elf* elf = elf_memory(image.data(), image.size());
+  Elf* elf = elf_memory(image.bytes(), image.size());
   if (elf == nullptr || elf_kind(elf) != ELF_K_ELF) {
     elf_end(elf);
     return nullptr;
@@ -88,7 +88,7 @@ std::unique_ptr<ElfFile> ElfFile::from_memory(std::vector<char> image, std::stri
   return std::unique_ptr<ElfFile>(new ElfFile(std::move(path), -1, elf, std::move(image)));
 }
 
-ElfFile::ElfFile(std::string path, int fd, Elf* elf, std::vector<char> image)
+ElfFile::ElfFile(std::string path, int fd, Elf* elf, Image image)
     : path_(std::move(path)), build_id_(read_build_id(elf)), image_(std::move(image)), fd_(fd), elf_(elf) {}
 
 ElfFile::~ElfFile() {

@@ -8,10 +8,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "format/result.hpp"
 
@@ -21,8 +21,20 @@ class ElfFile {
  public:
   // Error: why it cannot be read, as words to put after the path ("No such file or directory").
   [[nodiscard]] static Result<std::unique_ptr<ElfFile>, std::string> open(const std::string& path);
+  // The bytes of a file that is only in memory. Not zeroed: they may be many. Empty when there is no room.
+  class Image {
+   public:
+    explicit Image(std::size_t size)
+        : bytes_(new (std::nothrow) char[size]), size_(bytes_ != nullptr ? size : 0) {}
+    [[nodiscard]] char* bytes() const { return bytes_.get(); }
+    [[nodiscard]] std::size_t size() const { return size_; }
+
+   private:
+    std::unique_ptr<char[]> bytes_;
+    std::size_t size_;
+  };
   // Null when `image` is not an ELF file.
-  [[nodiscard]] static std::unique_ptr<ElfFile> from_memory(std::vector<char> image, std::string path);
+  [[nodiscard]] static std::unique_ptr<ElfFile> from_memory(Image image, std::string path);
 
   ~ElfFile();
   ElfFile(const ElfFile&) = delete;
@@ -55,11 +67,11 @@ class ElfFile {
   [[nodiscard]] std::optional<AlternateLink> alternate_link() const;
 
  private:
-  ElfFile(std::string path, int fd, Elf* elf, std::vector<char> image);
+  ElfFile(std::string path, int fd, Elf* elf, Image image);
 
   std::string path_;
   std::string build_id_;
-  std::vector<char> image_;  // backs elf_ when there is no file
+  Image image_;  // backs elf_ when there is no file
   int fd_ = -1;
   Elf* elf_ = nullptr;
 };

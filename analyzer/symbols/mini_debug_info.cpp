@@ -38,8 +38,10 @@ std::unique_ptr<ElfFile> read_mini_debug_info(const ElfFile& file) {
   }
   lzma_end(&stream);
   if (status != LZMA_STREAM_END) return nullptr;
-  image.resize(used);
-  return ElfFile::from_memory(std::move(image), file.path() + "[.gnu_debugdata]");
+  ElfFile::Image exact(used);
+  if (exact.size() != used) return nullptr;
+  std::copy_n(image.data(), used, exact.bytes());
+  return ElfFile::from_memory(std::move(exact), file.path() + "[.gnu_debugdata]");
 }
 
 }  // namespace memtrace

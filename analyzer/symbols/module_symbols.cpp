@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "analyzer/symbols/demangle.hpp"
+#include "analyzer/symbols/inflated_debug.hpp"
 #include "analyzer/symbols/mini_debug_info.hpp"
 
 namespace memtrace {
@@ -61,7 +62,7 @@ void ModuleSymbols::open_dwarf(const Module& module, DebugFiles& files) {
   DebugFiles::Refusals refusals;
   const auto link = file.alternate_link();
   if (link) alternate_ = files.find_alternate(file, refusals);
-  dwarf_ = DwarfLines::open(file, alternate_.get());
+  open_lines(file);
   if (dwarf_ != nullptr) return;
   if (link && alternate_ == nullptr) {
     notes_.push_back(module.path + ": " + file.path() + " needs " + link->name + " (build-id " +
@@ -71,6 +72,17 @@ void ModuleSymbols::open_dwarf(const Module& module, DebugFiles& files) {
     notes_.push_back(module.path + ": the debug information in " + file.path() +
                      " is damaged; install the file again, or use --debug-path DIR.");
   }
+}
+
+void ModuleSymbols::open_lines(const ElfFile& file) {
+  inflated_ = inflate_debug_sections(file);
+  if (alternate_ != nullptr) inflated_alternate_ = inflate_debug_sections(*alternate_);
+  const ElfFile* alternate = inflated_alternate_ != nullptr ? inflated_alternate_.get() : alternate_.get();
+  if (inflated_ != nullptr) dwarf_ = DwarfLines::open(*inflated_, alternate);
+  // libdw looks for split files beside the file too, which one in memory does not lie anywhere.
+  const bool may_be_split = inflated_ != nullptr && inflated_->section(".debug_addr") != nullptr;
+  if (dwarf_ == nullptr || (may_be_split && dwarf_->has_split_units()))
+    dwarf_ = DwarfLines::open(file, alternate);
 }
 
 std::optional<std::uint64_t> ModuleSymbols::vaddr_of(const Module& module, std::uint64_t file_offset) const {

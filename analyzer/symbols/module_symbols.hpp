@@ -30,6 +30,7 @@ class ModuleSymbols {
 
  private:
   void open_dwarf(const Module& module, DebugFiles& files);
+  void open_lines(const ElfFile& file);
   [[nodiscard]] std::optional<std::uint64_t> vaddr_of(const Module& module, std::uint64_t file_offset) const;
   [[nodiscard]] std::optional<SymbolTable::Match> find_symbol(std::uint64_t vaddr);
 
@@ -37,6 +38,8 @@ class ModuleSymbols {
   std::unique_ptr<ElfFile> debug_file_;
   std::unique_ptr<ElfFile> alternate_;
   std::unique_ptr<ElfFile> mini_;
+  std::unique_ptr<ElfFile> inflated_;                // of the file with the debug information
+  std::unique_ptr<ElfFile> inflated_alternate_;      // of alternate_
   std::unique_ptr<DwarfLines> dwarf_;                // borrows the files above
   std::optional<std::vector<SymbolTable>> symbols_;  // best first; read when first needed
   std::vector<std::string> notes_;
