@@ -108,7 +108,7 @@ Step step_by_signal(Walk& walk) {
   walk.rbp = word_at(walk.sp + kRbp);
   walk.pc = word_at(walk.sp + kRip);
   if (sp < kPageBytes || sp >> RuleCache::kAddressBits) return Step::kEnd;
-  if (sp < walk.sp || sp > walk.stack.high()) walk.stack = StackRange(sp, walk.slab);
+  if (sp < walk.sp || sp > walk.stack.high()) walk.stack = StackRange(sp, walk.slab, StackPointer::kClaimed);
   walk.sp = sp;
   return Step::kInterrupted;
 }

@@ -34,7 +34,7 @@ void StackRange::note_main_stack() {
   g_main_thread = &t_state;
 }
 
-bool StackRange::find_anchored(std::uintptr_t sp, ThreadSlab& slab) {
+bool StackRange::find_anchored(std::uintptr_t sp, ThreadSlab& slab, StackPointer known) {
   if (slab.stack_high == 0) {
     const std::uintptr_t anchor = anchor_of_this_thread();
     slab.stack_low = anchor;
@@ -42,21 +42,27 @@ bool StackRange::find_anchored(std::uintptr_t sp, ThreadSlab& slab) {
   }
   if (sp >= slab.stack_low || slab.stack_low - sp > kMaxDepth) return false;
   const std::uintptr_t low = (sp - 1) & kPageMask;
-  const std::uintptr_t known = slab.stack_low & kPageMask;
-  // No library maps anything within the gap that the kernel keeps below the main stack: all of it is stack.
+  const std::uintptr_t end = slab.stack_low & kPageMask;
+  const bool in_use = known == StackPointer::kInUse;
+  // No library maps anything within the gap that the kernel keeps below the main stack: what lies between a
+  // place in use and its top is stack.
   const bool is_main = slab.stack_high == g_main_stack_top;
-  if (!is_main && low < known && !sys::readable(low, known - low)) return false;
-  slab.stack_low = low;
+  if (!(is_main && in_use) && low < end && !sys::readable(low, end - low)) return false;
+  if (in_use) slab.stack_low = low;  // a claim may be false
   low_ = low;
   high_ = slab.stack_high;
   return true;
 }
 
-void StackRange::find(std::uintptr_t sp, ThreadSlab* slab) {
-  if (slab && find_anchored(sp, *slab)) return;
+void StackRange::find(std::uintptr_t sp, ThreadSlab* slab, StackPointer known) {
+  if (slab && find_anchored(sp, *slab, known)) return;
   anchored_ = false;
-  low_ = (sp - 1) & kPageMask;
-  high_ = low_ + kPageBytes;
+  if (known == StackPointer::kInUse) {
+    low_ = (sp - 1) & kPageMask;  // a return address lies right below
+    high_ = low_ + kPageBytes;
+  } else {
+    low_ = high_ = sp & kPageMask;  // nothing, until it is asked for
+  }
 }
 
 bool StackRange::extend(std::uintptr_t end) {

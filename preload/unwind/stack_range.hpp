@@ -17,19 +17,23 @@
 
 namespace memtrace {
 
+// What is known of a stack pointer: that the thread runs there now, or only what a signal frame says, or what
+// looks like one.
+enum class StackPointer : std::uint8_t { kInUse, kClaimed };
+
 class StackRange {
  public:
   // Once, at start, on the thread that runs main.
   static void note_main_stack();
 
   // Of the stack that `sp` points into. slab: the thread's, or nullptr.
-  StackRange(std::uintptr_t sp, ThreadSlab* slab) {
+  StackRange(std::uintptr_t sp, ThreadSlab* slab, StackPointer known = StackPointer::kInUse) {
     if (slab && sp > slab->stack_low && sp < slab->stack_high) [[likely]] {
       low_ = slab->stack_low;
       high_ = slab->stack_high;
       return;
     }
-    find(sp, slab);
+    find(sp, slab, known);
   }
 
   [[nodiscard]] std::uintptr_t low() const { return low_; }
@@ -40,8 +44,8 @@ class StackRange {
   [[nodiscard]] bool extend(std::uintptr_t end);
 
  private:
-  void find(std::uintptr_t sp, ThreadSlab* slab);
-  [[nodiscard]] bool find_anchored(std::uintptr_t sp, ThreadSlab& slab);
+  void find(std::uintptr_t sp, ThreadSlab* slab, StackPointer known);
+  [[nodiscard]] bool find_anchored(std::uintptr_t sp, ThreadSlab& slab, StackPointer known);
 
   std::uintptr_t low_ = 0;
   std::uintptr_t high_ = 0;

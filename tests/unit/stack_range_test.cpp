@@ -100,6 +100,42 @@ TEST_CASE("a stack pointer at the edge of its page belongs to the page below") {
   CHECK(range.high() == pages.page(3));
 }
 
+TEST_CASE("a claimed stack pointer: nothing is readable until it was asked for, nothing is remembered") {
+  const Pages pages(3);
+  ThreadSlab slab;
+  for (const std::uintptr_t sp :
+       {pages.page(0) + 64, pages.page(1), pages.page(3) + 4000, pages.page(4), pages.page(5) + 8}) {
+    StackRange range(sp, &slab, StackPointer::kClaimed);
+    CHECK(range.high() <= sp);
+    CHECK(range.extend(sp + 8) == (sp >= pages.page(1) && sp < pages.page(4)));
+  }
+  run_thread([&] {
+    ThreadSlab own;
+    const StackRange before(here(), &own);
+    const std::uintptr_t low = own.stack_low;
+    const StackRange claimed(here() - 200'000, &own, StackPointer::kClaimed);
+    CHECK(covers(claimed, here() - 200'000, here()));
+    read_all(claimed);
+    CHECK(own.stack_low == low);
+    const StackRange below(here() - (std::uintptr_t{40} << 20), &own,
+                           StackPointer::kClaimed);  // past the guard
+    CHECK(below.high() <= here() - (std::uintptr_t{39} << 20));
+    CHECK(own.stack_low == low);
+  });
+}
+
+TEST_CASE("a claim far below the main stack, where the kernel has not put one yet") {
+  CHECK(test::in_child([] {
+          StackRange::note_main_stack();
+          ThreadSlab slab;
+          const StackRange own(here(), &slab);
+          StackRange claimed(here() - (std::uintptr_t{48} << 20), &slab, StackPointer::kClaimed);
+          test::expect(claimed.high() < here() - (std::uintptr_t{40} << 20));
+          test::expect(!claimed.extend(claimed.high() + 8));
+          test::expect(slab.stack_low == own.low());
+        }).fine());
+}
+
 TEST_CASE("a thread's own stack is known up to its control block, at once, and remembered") {
   std::uintptr_t high = 0;
   run_thread([&] {
