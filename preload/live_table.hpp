@@ -5,11 +5,10 @@
 // interrupts its own thread inside a shard gets "lost" instead of a deadlock. Fork: repair_after_fork()
 // rebuilds the shards whose holder vanished. Full or failing: kLost; the caller counts it.
 //
-//   shards_[hash(address) >> ..] -> Shard{lock, count, slots -> SlotArray{capacity, LiveRecord[capacity]}}
+//   shards_[ten highest bits of the hash] -> Shard{lock, LiveShard}     see live_shard.hpp
+//   first_ -> the first array of every shard, 512 bytes each
 //
-// Linear probing, address 0 marks a free slot, deletion shifts back: no tombstones, so churn does not degrade
-// a shard. An address is published by one store after its other fields, so that a shard torn by fork can be
-// rebuilt.
+// In mode all each allocation and each free takes one lock, and touches the shard's line and its bucket.
 #pragma once
 
 #include <atomic>
@@ -18,31 +17,24 @@
 
 #include "format/types.hpp"
 #include "preload/live_filter.hpp"
+#include "preload/live_shard.hpp"
 #include "preload/sys/bounded_lock.hpp"
 #include "preload/sys/page_arena.hpp"
 
 namespace memtrace {
 
-struct LiveRecord {
-  std::uint64_t address = 0;
-  std::uint64_t size_bytes = 0;
-  std::uint64_t sample_number = 0;
-  std::int64_t birth_ns = 0;
-  StackId stack{};
-  std::uint32_t thread = 0;
-};
-static_assert(sizeof(LiveRecord) == 40);
-
 class LiveTable {
  public:
-  enum class Insert : std::uint8_t { kAdded, kReplaced, kLost, kLostLock };
+  // kReplacedLost: the address had a record, which is gone, and the new one found no room.
+  enum class Insert : std::uint8_t { kAdded, kReplaced, kReplacedLost, kLost, kLostLock };
   enum class Erase : std::uint8_t { kErased, kNotFound, kLostLock };
 
   // kEveryAddress: may_contain says yes always, because it nearly always would.
   enum class Filter : std::uint8_t { kCounting, kEveryAddress };
-  // shard_count: a power of two, at most kMaxShards.
+  // shard_count: a power of two, at most kMaxShards. now_ns: no birth is earlier.
   static constexpr std::uint32_t kMaxShards = 1024;
-  void start(PageArena& arena, std::uint32_t shard_count, Filter filter, LiveFilter::Fixed fixed = {});
+  void start(PageArena& arena, std::uint32_t shard_count, Filter filter, LiveFilter::Fixed fixed = {},
+             std::int64_t now_ns = 0);
   // The table is not to be used any more: may_contain says no, but for what is fixed.
   void stop_asking(LiveFilter::Fixed fixed) { filter_.close(fixed); }
 
@@ -65,36 +57,28 @@ class LiveTable {
   [[nodiscard]] std::uint32_t repair_after_fork();
 
  private:
-  struct SlotArray {
-    std::uint64_t capacity;
-    std::uint64_t padding[4];
-    LiveRecord slots[1];
-  };
   struct alignas(64) Shard {
     BoundedLock lock;
-    std::uint32_t count = 0;
     std::uint32_t filter_growth = 0;  // the last one that has this shard's addresses
-    std::atomic<SlotArray*> array{nullptr};
+    LiveShard records;
   };
+  static_assert(sizeof(Shard) == 64);
 
-  static std::uint64_t home(std::uint64_t hash_value, std::uint64_t capacity) {
-    return ((hash_value & 0xffffffffff) * (capacity & 0xffffff)) >> 40;
-  }
-
-  [[nodiscard]] Shard& shard_of(std::uint64_t address);
+  [[nodiscard]] Shard& shard_of(std::uint64_t hash);
   [[nodiscard]] Insert insert_only(const LiveRecord& record, LockOwner owner, LiveRecord& replaced);
-  [[nodiscard]] bool grow(Shard& shard);
-  // The slot that holds the address, or the free one where it would go.
-  [[nodiscard]] static std::uint64_t search(const SlotArray& array, std::uint64_t address);
-  static void place(SlotArray& array, const LiveRecord& record);
-  static void remove(SlotArray& array, std::uint64_t slot);
-  [[nodiscard]] std::uint32_t rebuild(Shard& shard);
+  [[nodiscard, gnu::noinline]] Insert insert_under_lock(Shard& shard, std::uint64_t hash,
+                                                        const LiveRecord& record, LiveRecord& replaced);
+  [[nodiscard, gnu::noinline]] Erase erase_under_lock(Shard& shard, std::uint64_t hash, std::uint64_t address,
+                                                      LiveRecord& erased);
+  [[nodiscard]] bool give_first_array(Shard& shard);
   [[nodiscard]] bool in_next_filter(const Shard& shard) const;
   [[gnu::cold]] void grow_filter(const LiveFilter::Growth& growth, LockOwner owner);
 
   PageArena* arena_ = nullptr;
   std::uint32_t shard_mask_ = 0;
   int shard_shift_ = 0;  // from the hash's ten highest bits to a shard: a word of the filter belongs to one
+  std::int64_t birth_base_ = 0;
+  std::atomic<LiveShard::Bucket*> first_{nullptr};
   LiveFilter filter_;
   Shard shards_[kMaxShards]{};
 };

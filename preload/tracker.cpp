@@ -29,6 +29,10 @@ bool insert(const LiveRecord& record) {
     case LiveTable::Insert::kReplaced:
       count(g_counters.replaced_records);
       return true;
+    case LiveTable::Insert::kReplacedLost:
+      count(g_counters.replaced_records);
+      count_freed(replaced);
+      [[fallthrough]];
     case LiveTable::Insert::kLost:
       count(g_counters.lost_table_full);
       return false;
@@ -102,7 +106,8 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.stacks.start(tracker.arena);
   using Filter = LiveTable::Filter;
   tracker.live.start(tracker.arena, all ? LiveTable::kMaxShards : 64,
-                     all ? Filter::kEveryAddress : Filter::kCounting, bootstrap_blocks());
+                     all ? Filter::kEveryAddress : Filter::kCounting, bootstrap_blocks(),
+                     sys::clock_ns(CLOCK_MONOTONIC_COARSE));
   tracker.maps.start(tracker.arena);
   tracker.module_notes.start(tracker.arena);
   tracker.threads.start(tracker.arena);

@@ -1,6 +1,7 @@
 // A lock that cannot hang its host: bounded waiting, owner known, repairable after fork.
 //
-// Called by: cold paths and the snapshot thread. Uncontended: one compare-and-swap and one exchange.
+// Called by: cold paths and the snapshot thread. Uncontended: one compare-and-swap to acquire; releasing is a
+// plain store: another locked instruction would double the cost.
 // Never held across the unwinder, the loader, file I/O or the real allocator (P4). Full or failing: acquire()
 // gives up when the owner is this very thread (a signal handler inside the section), after kPatienceNs, or at
 // once where another thread has waited in vain for this holder; the caller drops its work and counts it (P5).
@@ -31,8 +32,11 @@ class BoundedLock {
   }
 
   void release() {
-    const std::uint32_t before = word_.exchange(0, std::memory_order_release);
-    if (before & kWaiters) [[unlikely]] {
+    word_.store(0, std::memory_order_release);
+    // This load may be done before that store is seen: a waiter that begins to sleep in between finds the
+    // word changed, or wakes by itself.
+    if (waiters_.load(std::memory_order_relaxed)) [[unlikely]] {
+      waiters_.store(0, std::memory_order_relaxed);
       sys::futex_wake(&word_, 1 << 30);
     }
   }
@@ -42,24 +46,20 @@ class BoundedLock {
   [[nodiscard]] bool reset_after_fork() { return word_.exchange(0, std::memory_order_relaxed) != 0; }
 
  private:
-  static constexpr std::uint32_t kWaiters = 0x80000000;
   static constexpr std::uint32_t kStuck =
       0x40000000;  // somebody waited in vain: nobody does until it is released
   static constexpr std::int64_t kPatienceNs = 2'000'000'000;
+  static constexpr long kNapNs = 2'000'000;
 
   [[gnu::noinline, gnu::cold]] bool acquire_slowly(std::uint32_t owner) {
     std::int64_t give_up_at = 0;
     for (unsigned spins = 0;; ++spins) {
       std::uint32_t seen = word_.load(std::memory_order_relaxed);
       if (seen == 0) {
-        // Others may sleep: whoever comes through here leaves the flag set, at worst one wake too many.
-        if (word_.compare_exchange_strong(seen, give_up_at ? owner | kWaiters : owner,
-                                          std::memory_order_acquire)) {
-          return true;
-        }
+        if (word_.compare_exchange_strong(seen, owner, std::memory_order_acquire)) return true;
         continue;
       }
-      if ((seen & kStuck) || (seen & ~kWaiters) == owner) return false;
+      if ((seen & kStuck) || seen == owner) return false;
       if (spins < 100) {
         __builtin_ia32_pause();
         continue;
@@ -71,15 +71,14 @@ class BoundedLock {
         word_.compare_exchange_strong(seen, seen | kStuck, std::memory_order_relaxed);
         return false;
       }
-      if ((seen & kWaiters) ||
-          word_.compare_exchange_strong(seen, seen | kWaiters, std::memory_order_relaxed)) {
-        const timespec timeout{0, 50'000'000};
-        sys::futex_wait(&word_, seen | kWaiters, &timeout);
-      }
+      waiters_.store(1, std::memory_order_seq_cst);
+      const timespec timeout{0, kNapNs};
+      sys::futex_wait(&word_, seen, &timeout);
     }
   }
 
   std::atomic<std::uint32_t> word_{0};
+  std::atomic<std::uint32_t> waiters_{0};  // somebody sleeps, or did
 };
 
 // Scope of a lock; `held()` says whether it was had.
