@@ -31,7 +31,6 @@ bool insert(const LiveRecord& record) {
       return true;
     case LiveTable::Insert::kReplacedLost:
       count(g_counters.replaced_records);
-      count_freed(replaced);
       [[fallthrough]];
     case LiveTable::Insert::kLost:
       count(g_counters.lost_table_full);

@@ -20,11 +20,11 @@ TEST_CASE("no remembered walk is wrong") {
       "for i in range(3000)]";
   const std::string unwinding = program_path("unwinding/").string();
   const auto command = GENERATE_COPY(
-      Command{"/usr/bin/python3", {"-c", json}, 1000}, Command{"random_model", {}, 100'000},
+      Command{"/usr/bin/python3", {"-c", json}, 1000}, Command{"random_model", {"20000", "3"}, 100'000},
       Command{"exact_heap", {}, 100}, Command{"cxx_operators", {}, 10},
       Command{unwinding + "throws", {}, 100}, Command{unwinding + "coroutines", {}, 0},
       Command{unwinding + "signal_stacks", {}, 0}, Command{unwinding + "stack_shapes_O0", {}, 10},
-      Command{unwinding + "stack_shapes_O3", {}, 10}, Command{unwinding + "stack_threads", {}, 100},
+      Command{unwinding + "stack_shapes_O3", {}, 10}, Command{unwinding + "stack_threads", {}, 10},
       Command{unwinding + "single_steps", {}, 0},
       Command{"/bin/bash", {"-c", "for i in 1 2 3 4 5 6 7 8 9; do a=$a$i; done; echo $(ls /)"}, 100});
   CAPTURE(command.program);
