@@ -41,31 +41,11 @@ constexpr int kMaxStacks = 8;
   return *reinterpret_cast<const std::uintptr_t*>(at);
 }
 
-using Frames = std::span<const ReturnAddress>;
-
-// A rule is found by key: where a call returns to, or one past an instruction that a signal interrupted.
-// `certain`: frames of this stack, whose objects are loaded and stay so.
-[[gnu::cold, gnu::noinline]] StepRule find_rule(std::uintptr_t key, Trust trust, Frames certain) {
-  if (key < kPageBytes || key >> RuleCache::kAddressBits) return {};
-  if (const StepRule known = g_cfi.rules.find(key); known.kind() != StepKind::kNone) return known;
-  CfiTables tables;
-  bool replaced = false;
-  StepRule rule(StepKind::kGuess);
-  switch (g_cfi.objects.find(key - 1, trust, certain, tables, replaced)) {
-    case CodeObjects::Found::kRules:
-      if (replaced) g_cfi.forget_rules();
-      rule = compile_step(tables, key - 1);
-      break;
-    case CodeObjects::Found::kNoRules:
-      if (trust != Trust::kFrame) return rule;  // there may be some, to be read another time
-      break;
-    case CodeObjects::Found::kNothing:
-      // No code at all ends the walk; what is mapped may be generated code.
-      if (!sys::readable((key - 1) & ~std::uintptr_t{kPageBytes - 1})) return {};
-      break;
-  }
-  g_cfi.rules.insert(key, rule);
-  return rule;
+[[gnu::always_inline, gnu::no_sanitize("address", "thread")]] inline std::uint16_t place_at(
+    std::uintptr_t at) {
+  std::uint16_t place;
+  __builtin_memcpy(&place, reinterpret_cast<const void*>(at), sizeof place);
+  return place;
 }
 
 struct Walk {
@@ -82,6 +62,42 @@ struct Walk {
     return from >= sp && to > from && (to <= stack.high() || stack.extend(to));
   }
 };
+
+// What the walk of one stack has found so far.
+struct Found {
+  ReturnAddress* frames;
+  std::size_t count = 0;
+  std::size_t certain = 0;  // once a step was guessed: frames before it
+
+  // Frames of this stack, whose objects are loaded and stay so.
+  [[nodiscard]] std::span<const ReturnAddress> known(Trust trust) const {
+    return {frames, trust == Trust::kFrame ? count : certain};
+  }
+};
+
+// A rule is found by key: where a call returns to, or one past an instruction that a signal interrupted.
+[[gnu::cold, gnu::noinline]] StepRule find_rule(std::uintptr_t key, const Walk& walk, const Found& found) {
+  if (key < kPageBytes || key >> RuleCache::kAddressBits) return {};
+  if (const StepRule known = g_cfi.rules.find(key); known.kind() != StepKind::kNone) return known;
+  CfiTables tables;
+  bool replaced = false;
+  StepRule rule(StepKind::kGuess);
+  switch (g_cfi.objects.find(key - 1, walk.trust, found.known(walk.trust), tables, replaced)) {
+    case CodeObjects::Found::kRules:
+      if (replaced) g_cfi.forget_rules();
+      rule = compile_step(tables, key - 1);
+      break;
+    case CodeObjects::Found::kNoRules:
+      if (walk.trust != Trust::kFrame) return rule;  // there may be some, to be read another time
+      break;
+    case CodeObjects::Found::kNothing:
+      // No code at all ends the walk; what is mapped may be generated code.
+      if (!sys::readable((key - 1) & ~std::uintptr_t{kPageBytes - 1})) return {};
+      break;
+  }
+  g_cfi.rules.insert(key, rule);
+  return rule;
+}
 
 enum class Step : std::uint8_t { kCaller, kInterrupted, kEnd };
 
@@ -146,7 +162,7 @@ Step step_by_signal(Walk& walk) {
     case StepKind::kNone:
       return Step::kEnd;
   }
-  const std::uintptr_t saved = cfa - kWord * rule.slot();
+  const std::uintptr_t saved = cfa - rule.slot_bytes();
   if (cfa < walk.sp + kWord || !walk.covers(saved, cfa)) {
     count(g_counters.stopped_unwinds);
     return Step::kEnd;
@@ -155,6 +171,22 @@ Step step_by_signal(Walk& walk) {
   walk.pc = word_at(cfa - kWord);
   walk.sp = cfa;
   return Step::kCaller;
+}
+
+// A step that is none of the plain ones within the known range, and those after it as long as they lead from
+// one interrupted instruction to another. False: the walk ends.
+[[gnu::cold, gnu::noinline]] bool go_on(Walk& walk, StepRule rule, Found& found, std::size_t room) {
+  for (;;) {
+    if (rule.kind() == StepKind::kNone) {
+      if (walk.pc != 0) count(g_counters.stopped_unwinds);
+      return false;
+    }
+    found.frames[found.count++] = static_cast<ReturnAddress>(walk.pc);
+    const Step step = step_slowly(walk, rule);
+    if (walk.trust == Trust::kGuess && found.certain == 0) found.certain = found.count;
+    if (step != Step::kInterrupted || found.count == room) return step == Step::kCaller;
+    rule = find_rule(walk.pc + 1, walk, found);
+  }
 }
 
 }  // namespace
@@ -204,57 +236,69 @@ struct NoNotes {
   void give_up() {}
 };
 
+// The registers of a walk are locals of this loop, and in memory only while it steps slowly: stored in each
+// step, they would wait for their own stores.
 template <class NotesOfWalk>
 [[gnu::always_inline, gnu::no_sanitize("address", "thread")]] inline Captured walk_up(
     Caller caller, ReturnAddress* frames, std::size_t room, ThreadSlab* slab, NotesOfWalk& notes) {
   if (room == 0) return {};
-  const auto start = reinterpret_cast<std::uintptr_t>(caller.cfa);
-  Walk walk{start, reinterpret_cast<std::uintptr_t>(caller.frame_pointer), word_at(start - kWord),
-            StackRange(start, slab), slab};
+  std::uintptr_t sp = reinterpret_cast<std::uintptr_t>(caller.cfa);
+  std::uintptr_t rbp = reinterpret_cast<std::uintptr_t>(caller.frame_pointer);
+  std::uintptr_t pc = word_at(sp - kWord);
+  Walk walk{sp, rbp, pc, StackRange(sp, slab), slab};
   if (!walk.stack.anchored()) notes.give_up();
-  notes.saw(start - kWord, walk.pc);
-  std::size_t count_of_frames = 0;
-  std::size_t certain = 0;
-  std::uintptr_t key = walk.pc;
-  while (count_of_frames < room) {
-    const std::uint64_t word = g_cfi.rules.first(key);
+  notes.saw(sp - kWord, pc);
+  Found found{frames};
+  const RuleCache rules = g_cfi.rules;
+  std::uintptr_t high = walk.stack.high();
+  std::size_t count = 0;
+  // Where the rule of pc is: read from the stack beside pc, not taken from it, for a shorter way to the next
+  // frame.
+  std::uint16_t place = RuleCache::place_of(pc);
+  for (;;) {
+    const std::uint64_t word = rules.at(place);
     StepRule rule(word);
-    if (!RuleCache::is_for(word, key)) [[unlikely]] {
-      const std::size_t known = walk.trust == Trust::kFrame ? count_of_frames : certain;
-      rule = find_rule(key, walk.trust, {frames, known});
-    }
-    if (rule.is_plain()) [[likely]] {
-      frames[count_of_frames++] = static_cast<ReturnAddress>(walk.pc);
-      const std::uintptr_t cfa = (rule.from_rbp() ? walk.rbp : walk.sp) + rule.offset();
-      const std::uintptr_t saved = cfa - kWord * rule.slot();
-      if (saved >= walk.sp && cfa <= walk.stack.high() && saved < cfa) [[likely]] {
-        if (rule.from_rbp()) notes.uses_rbp(walk.rbp);
-        const std::uintptr_t rbp = word_at(saved);
-        walk.pc = word_at(cfa - kWord);
-        notes.saw(cfa - kWord, walk.pc);
-        if (rule.slot() != StepRule::kKeptSlot) {
-          walk.rbp = rbp;
-          notes.saved_rbp(saved);
-        }
-        walk.sp = cfa;
-        key = walk.pc;
+    if (RuleCache::is_plain_for(word, pc)) [[likely]] {
+      std::uintptr_t base = sp;
+      if (rule.from_rbp()) [[unlikely]] {
+        base = rbp;
+        asm volatile("" : "+r"(base));  // a branch: a conditional move would make sp wait for the rule
+      }
+      const std::uintptr_t cfa = base + rule.offset();
+      const std::uintptr_t saved = cfa - rule.slot_bytes();
+      // Signed, for a cfa below slot_bytes; all others that are not above `high` are positive.
+      if (cfa <= high && static_cast<std::intptr_t>(saved) >= static_cast<std::intptr_t>(sp)) [[likely]] {
+        frames[count++] = static_cast<ReturnAddress>(pc);
+        if (rule.from_rbp()) notes.uses_rbp(rbp);
+        if (rule.slot_bytes() != kWord) notes.saved_rbp(saved);
+        std::uintptr_t caller_rbp = word_at(saved);
+        asm("" : "+r"(caller_rbp));  // loaded in any case: a branch here would depend on data
+        rbp = rule.slot_bytes() == kWord ? rbp : caller_rbp;
+        pc = word_at(cfa - kWord);
+        place = place_at(cfa - kWord);
+        notes.saw(cfa - kWord, pc);
+        sp = cfa;
+        if (count == room) break;
         continue;
       }
-    } else if (rule.kind() == StepKind::kNone) {
-      if (walk.pc != 0) count(g_counters.stopped_unwinds);
-      notes.give_up();
-      break;
-    } else {
-      frames[count_of_frames++] = static_cast<ReturnAddress>(walk.pc);
     }
+    found.count = count;
+    if (!RuleCache::is_for(word, pc)) rule = find_rule(pc, walk, found);
     if (rule.kind() != StepKind::kEnd) notes.give_up();
-    const Step step = step_slowly(walk, rule);
-    if (walk.trust == Trust::kGuess && certain == 0) certain = count_of_frames;
-    if (step == Step::kEnd) break;
-    key = step == Step::kInterrupted ? walk.pc + 1 : walk.pc;
+    walk.sp = sp;
+    walk.rbp = rbp;
+    walk.pc = pc;
+    const bool more = go_on(walk, rule, found, room);
+    count = found.count;
+    if (!more || count == room) break;
+    sp = walk.sp;
+    rbp = walk.rbp;
+    pc = walk.pc;
+    place = RuleCache::place_of(pc);
+    high = walk.stack.high();
   }
-  if (walk.trust == Trust::kFrame) certain = count_of_frames;
-  return {static_cast<std::uint32_t>(count_of_frames), static_cast<std::uint32_t>(certain)};
+  const std::size_t certain = walk.trust == Trust::kFrame ? count : found.certain;
+  return {static_cast<std::uint32_t>(count), static_cast<std::uint32_t>(certain)};
 }
 
 }  // namespace
@@ -301,13 +345,13 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
   for (int steps = 0;; ++steps) {
     hash = (hash ^ pc) * kMix;
     if (steps == 2) break;
-    const std::uint64_t word = g_cfi.rules.first(pc);
+    const std::uint64_t word = g_cfi.rules.at(RuleCache::place_of(pc));
     const StepRule rule(word);
-    if (!RuleCache::is_for(word, pc) || !rule.is_plain()) break;
+    if (!RuleCache::is_plain_for(word, pc)) break;
     const std::uintptr_t cfa = (rule.from_rbp() ? bp : sp) + rule.offset();
-    const std::uintptr_t saved = cfa - kWord * rule.slot();
+    const std::uintptr_t saved = cfa - rule.slot_bytes();
     if (saved < sp || cfa > slab.stack_high || saved >= cfa) break;
-    if (rule.slot() != StepRule::kKeptSlot) bp = word_at(saved);
+    if (rule.slot_bytes() != kWord) bp = word_at(saved);
     pc = word_at(cfa - kWord);
     sp = cfa;
   }

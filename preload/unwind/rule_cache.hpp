@@ -1,7 +1,7 @@
 // Compiled rules by return address: two direct-mapped tables of one word a rule. Lock-free; a full table
 // overwrites, and what is lost is compiled again.
 //
-// Called by: the walk (first(), hot: one load), its cold path, the snapshot thread (clear). Any thread,
+// Called by: the walk (at(), hot: one load), its cold path, the snapshot thread (clear). Any thread,
 // signal-safe: a word holds a whole rule and the rest of its address. Memory: page_arena, once, touched where
 // used; cleared by giving the pages back, so that a reader sees a rule or nothing.
 //
@@ -22,7 +22,7 @@ namespace memtrace {
 class RuleCache {
  public:
   using Word = std::atomic<std::uint64_t>;
-  static constexpr int kFirstBits = 16;
+  static constexpr int kFirstBits = 16;  // what place_of() keeps
   static constexpr int kSecondBits = 18;
   static constexpr int kAddressBits = 47;  // of user space
 
@@ -32,12 +32,21 @@ class RuleCache {
     return first_ != nullptr;
   }
 
+  // The place of an address in the first table: its low 16 bits.
+  [[nodiscard, gnu::always_inline]] static std::uint16_t place_of(std::uint64_t address) {
+    return static_cast<std::uint16_t>(address);
+  }
   // The word to compare with is_for(); what it holds otherwise is another address's.
-  [[nodiscard, gnu::always_inline]] std::uint64_t first(std::uint64_t address) const {
-    return first_[address & (kFirstEntries - 1)].load(std::memory_order_relaxed);
+  [[nodiscard, gnu::always_inline]] std::uint64_t at(std::uint16_t place) const {
+    return first_[place].load(std::memory_order_relaxed);
   }
   [[nodiscard, gnu::always_inline]] static bool is_for(std::uint64_t word, std::uint64_t address) {
     return word >> StepRule::kBits == address >> kFirstBits;
+  }
+
+  // Both questions in one: the word is for this address, and its rule is plain.
+  [[nodiscard, gnu::always_inline]] static bool is_plain_for(std::uint64_t word, std::uint64_t address) {
+    return word >> (StepRule::kBits - 1) == (address >> kFirstBits) * 2 + 1;
   }
 
   // Kind kNone: not known. A rule found in the second table moves to the first.
@@ -77,8 +86,8 @@ class RuleCache {
     return (address * 0x9e3779b97f4a7c15) & ((std::uint64_t{1} << kAddressBits) - 1);
   }
   void set_first(std::uint64_t address, StepRule rule) {
-    first_[address & (kFirstEntries - 1)].store(address >> kFirstBits << StepRule::kBits | rule.body(),
-                                                std::memory_order_relaxed);
+    first_[place_of(address)].store(address >> kFirstBits << StepRule::kBits | rule.body(),
+                                    std::memory_order_relaxed);
   }
 
   Word* first_ = nullptr;

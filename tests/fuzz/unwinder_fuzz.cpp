@@ -23,6 +23,9 @@ void require(bool holds) {
 #include "preload/unwind/compiled_cfi.cpp"
 
 namespace memtrace {
+
+constinit thread_local ThreadState t_state [[gnu::tls_model("initial-exec")]];
+
 namespace {
 
 // The bytes of the input; after its end, what they are the seed of.
@@ -235,7 +238,7 @@ class Walks {
         input.byte() % 4 ? region.at((cfa + input.below(256)) & ~std::size_t{7}) : random_word(input);
 
     // As if the stack were the thread's own, as far as it is readable.
-    ThreadSlab* slab = g_cfi.slabs.of_this_thread();
+    ThreadSlab* slab = g_thread_slabs.of_this_thread();
     if (!slab) return;
     slab->stack_low = slab->stack_high = 0;
     if (spread % 3 == 1) {

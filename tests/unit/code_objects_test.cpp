@@ -29,10 +29,10 @@ struct Plugin {
   Call call;
   std::uintptr_t base;
   explicit Plugin(int words)
-      : handle(dlopen((std::string(MEMTRACE_BUILD_DIR "/tests/programs/unwinding/libplugin_") +
-                       std::to_string(words) + ".so")
-                          .c_str(),
-                      RTLD_NOW | RTLD_LOCAL)) {
+      : handle(dlopen(
+            (std::string(MEMTRACE_BUILD_DIR "/tests/programs/libplugin_") + std::to_string(words) + ".so")
+                .c_str(),
+            RTLD_NOW | RTLD_LOCAL)) {
     expect(handle != nullptr);
     call = reinterpret_cast<Call>(dlsym(handle, "plugin_call"));
     expect(call != nullptr);

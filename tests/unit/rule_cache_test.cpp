@@ -21,7 +21,7 @@ struct Started {
   }
   // As the walk looks: first table, then the rest.
   [[nodiscard]] StepRule look(std::uint64_t address) {
-    const std::uint64_t word = cache.first(address);
+    const std::uint64_t word = cache.at(RuleCache::place_of(address));
     return RuleCache::is_for(word, address) ? StepRule(word) : cache.find(address);
   }
 };
@@ -39,7 +39,7 @@ TEST_CASE("an empty cache knows nothing, and says so for every address") {
     CHECK(started.look(address).kind() == StepKind::kNone);
   }
   // The empty word reads as "for" the addresses below 64 KiB, where no code is: kind kNone.
-  CHECK(StepRule(started.cache.first(0x1234)).kind() == StepKind::kNone);
+  CHECK(StepRule(started.cache.at(RuleCache::place_of(0x1234))).kind() == StepKind::kNone);
 }
 
 TEST_CASE("addresses that share a place in the first table are found in the second, and move back") {
@@ -48,13 +48,13 @@ TEST_CASE("addresses that share a place in the first table are found in the seco
   for (std::uint64_t i = 1; i < 64; ++i) started.cache.insert(i << 16 | low, rule_for(i));
   for (std::uint64_t i = 1; i < 64; ++i) {
     const std::uint64_t address = i << 16 | low;
-    CHECK(RuleCache::is_for(started.cache.first(address), address) == (i == 63));
+    CHECK(RuleCache::is_for(started.cache.at(RuleCache::place_of(address)), address) == (i == 63));
   }
   for (std::uint64_t i = 1; i < 64; ++i) {
     const std::uint64_t address = i << 16 | low;
     CHECK(started.cache.find(address) == rule_for(i));
-    CHECK(RuleCache::is_for(started.cache.first(address), address));
-    CHECK(StepRule(started.cache.first(address)) == rule_for(i));
+    CHECK(RuleCache::is_for(started.cache.at(RuleCache::place_of(address)), address));
+    CHECK(StepRule(started.cache.at(RuleCache::place_of(address))) == rule_for(i));
   }
 }
 
@@ -90,7 +90,7 @@ TEST_CASE("addresses beyond user space are neither kept nor taken for others") {
   started.cache.insert(low, rule_for(1));
   for (unsigned bit = RuleCache::kAddressBits; bit < 64; ++bit) {
     const std::uint64_t high = low | std::uint64_t{1} << bit;
-    CHECK(!RuleCache::is_for(started.cache.first(high), high));
+    CHECK(!RuleCache::is_for(started.cache.at(RuleCache::place_of(high)), high));
     CHECK(started.cache.find(high).kind() == StepKind::kNone);
     started.cache.insert(high, rule_for(2));
     CHECK(started.cache.find(high).kind() == StepKind::kNone);
