@@ -28,6 +28,12 @@ struct Grouping {
   bool by_source_lines = false;  // tracebacks are the same when their source lines are, as in tracemalloc
 };
 
+// Whether the key of a stack depends on its symbols.
+[[nodiscard]] constexpr bool groups_by_symbols(const Grouping& grouping) {
+  const bool plain_traceback = grouping.by == GroupBy::kTraceback && !grouping.by_source_lines;
+  return !plain_traceback && grouping.by != GroupBy::kThread;
+}
+
 // "FILE:LINE"; a function, module or file alone has line 0. `file` is an index for KeyTable::text.
 struct SourceLine {
   std::uint32_t file = 0;

@@ -41,6 +41,21 @@ const std::vector<Frame>& FrameNames::at(std::uint32_t place) {
   return frames;
 }
 
+void FrameNames::prepare(const std::vector<Bin>& bins, Progress::Show show) {
+  std::vector<bool> asked(index_.place_count());
+  std::vector<Symbolizer::Question> questions;
+  for (const auto& bin : bins) {
+    for (const auto place : index_.places(bin.stack)) {
+      if (asked[place]) continue;
+      asked[place] = true;
+      const Place& where = index_.place(place);
+      if (const Module* module = index_.module(where)) questions.push_back({module, where.offset});
+    }
+  }
+  Progress progress("symbolizing", questions.size(), show);
+  symbolizer_.prepare(questions, [&] { progress.step(); });
+}
+
 std::vector<Frame> FrameNames::frames(std::uint32_t stack) {
   std::vector<Frame> result;
   for (const auto place : index_.places(stack)) {

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "analyzer/code_index.hpp"
+#include "analyzer/compare.hpp"
+#include "analyzer/progress.hpp"
 #include "analyzer/symbols/symbolizer.hpp"
 
 namespace memtrace {
@@ -37,6 +39,9 @@ struct Frame {
 class FrameNames {
  public:
   FrameNames(const CodeIndex& index, Symbolizer& symbolizer) : index_(index), symbolizer_(symbolizer) {}
+
+  // frames() will be asked for the stacks of all these bins: symbolizes them at once, on all processors.
+  void prepare(const std::vector<Bin>& bins, Progress::Show show);
 
   // Innermost first.
   [[nodiscard]] std::vector<Frame> frames(std::uint32_t stack);

@@ -122,11 +122,13 @@ Result<Report, std::string> make_report(std::vector<NamedSnapshot>& snapshots, c
                                   by_thread ? BinBy::kStackAndThread : BinBy::kStack);
 
   FrameNames names(index, symbolizer);
-  const auto wanted = filtered(comparison, filter.value(), names, surroundings.progress);
   input.grouping = {.by = options.group_by,
                     .cumulative = options.cumulative,
                     .skip_wrappers = options.skip_wrappers,
                     .by_source_lines = options.format == OutputFormat::kTracemalloc};
+  if (groups_by_symbols(input.grouping) || !filter.value().empty())
+    names.prepare(comparison.bins, surroundings.progress);
+  const auto wanted = filtered(comparison, filter.value(), names, surroundings.progress);
   Progress progress("symbolizing", comparison.bins.size(), surroundings.progress);
   CallSites call_sites = group(comparison, wanted, input.grouping, names, threads, progress);
   const Growth growth = rank(std::move(comparison), std::move(call_sites),

@@ -88,6 +88,16 @@ std::unique_ptr<ElfFile> ElfFile::from_memory(Image image, std::string path) {
   return std::unique_ptr<ElfFile>(new ElfFile(std::move(path), -1, elf, std::move(image)));
 }
 
+std::unique_ptr<ElfFile> ElfFile::another_handle() const {
+  if (fd_ < 0) return from_memory(image_, path_);
+  // Not by its name, which may belong to another file by now.
+  auto opened = open("/proc/self/fd/" + std::to_string(fd_));
+  if (!opened) return nullptr;
+  auto file = std::move(opened).value();
+  file->path_ = path_;
+  return file;
+}
+
 ElfFile::ElfFile(std::string path, int fd, Elf* elf, Image image)
     : path_(std::move(path)), build_id_(read_build_id(elf)), image_(std::move(image)), fd_(fd), elf_(elf) {}
 

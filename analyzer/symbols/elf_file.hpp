@@ -30,11 +30,14 @@ class ElfFile {
     [[nodiscard]] std::size_t size() const { return size_; }
 
    private:
-    std::unique_ptr<char[]> bytes_;
+    std::shared_ptr<char[]> bytes_;
     std::size_t size_;
   };
   // Null when `image` is not an ELF file.
   [[nodiscard]] static std::unique_ptr<ElfFile> from_memory(Image image, std::string path);
+
+  // The same content for another thread: libelf's handles are for one each. Null when it cannot be had.
+  [[nodiscard]] std::unique_ptr<ElfFile> another_handle() const;
 
   ~ElfFile();
   ElfFile(const ElfFile&) = delete;

@@ -1,6 +1,8 @@
 #include "analyzer/symbols/module_symbols.hpp"
 
 #include <algorithm>
+#include <future>
+#include <thread>
 #include <utility>
 
 #include "analyzer/symbols/demangle.hpp"
@@ -11,6 +13,22 @@ namespace memtrace {
 namespace {
 
 constexpr std::uint64_t kPageBytes = 4096;
+
+// Fewer addresses are resolved before a thread has opened the file.
+constexpr std::size_t kWorthAThread = 128;
+
+// A reader of the same lines for another thread.
+struct LinesCopy {
+  LinesCopy(const ElfFile& from, const ElfFile* from_alternate)
+      : file(from.another_handle()),
+        alternate(from_alternate != nullptr ? from_alternate->another_handle() : nullptr) {
+    const bool whole = file != nullptr && (alternate != nullptr) == (from_alternate != nullptr);
+    if (whole) lines = DwarfLines::open(*file, alternate.get());
+  }
+  std::unique_ptr<ElfFile> file;
+  std::unique_ptr<ElfFile> alternate;
+  std::unique_ptr<DwarfLines> lines;
+};
 
 std::string list(const DebugFiles::Refusals& refusals) {
   std::string text;
@@ -77,12 +95,14 @@ void ModuleSymbols::open_dwarf(const Module& module, DebugFiles& files) {
 void ModuleSymbols::open_lines(const ElfFile& file) {
   inflated_ = inflate_debug_sections(file);
   if (alternate_ != nullptr) inflated_alternate_ = inflate_debug_sections(*alternate_);
-  const ElfFile* alternate = inflated_alternate_ != nullptr ? inflated_alternate_.get() : alternate_.get();
-  if (inflated_ != nullptr) dwarf_ = DwarfLines::open(*inflated_, alternate);
+  lines_alternate_ = inflated_alternate_ != nullptr ? inflated_alternate_.get() : alternate_.get();
+  lines_file_ = inflated_ != nullptr ? inflated_.get() : &file;
+  dwarf_ = DwarfLines::open(*lines_file_, lines_alternate_);
+  split_ = dwarf_ != nullptr && lines_file_->section(".debug_addr") != nullptr && dwarf_->has_split_units();
   // libdw looks for split files beside the file too, which one in memory does not lie anywhere.
-  const bool may_be_split = inflated_ != nullptr && inflated_->section(".debug_addr") != nullptr;
-  if (dwarf_ == nullptr || (may_be_split && dwarf_->has_split_units()))
-    dwarf_ = DwarfLines::open(file, alternate);
+  if (inflated_ == nullptr || (dwarf_ != nullptr && !split_)) return;
+  lines_file_ = &file;
+  dwarf_ = DwarfLines::open(file, lines_alternate_);
 }
 
 std::optional<std::uint64_t> ModuleSymbols::vaddr_of(const Module& module, std::uint64_t file_offset) const {
@@ -119,11 +139,64 @@ std::optional<SymbolTable::Match> ModuleSymbols::find_symbol(std::uint64_t vaddr
 std::vector<SourceFrame> ModuleSymbols::resolve(const Module& module, std::uint64_t file_offset) {
   const auto vaddr = vaddr_of(module, file_offset);
   if (!vaddr) return {};
-  DwarfLines::Answer answer;
-  if (dwarf_ != nullptr) answer = dwarf_->resolve(*vaddr);
-  if (!answer.frames.empty() && !answer.plain_name) return std::move(answer.frames);
+  return with_symbol(dwarf_ != nullptr ? dwarf_->resolve(*vaddr) : DwarfLines::Answer(), *vaddr);
+}
 
-  const auto symbol = find_symbol(*vaddr);
+std::vector<std::vector<SourceFrame>> ModuleSymbols::resolve_all(
+    const std::vector<Symbolizer::Question>& questions, const std::function<void()>& step) {
+  std::vector<std::vector<SourceFrame>> answers(questions.size());
+  // Names of missing split files are collected by the one handle that notes() asks.
+  const std::size_t most = dwarf_ == nullptr || split_ ? 1 : std::thread::hardware_concurrency();
+  const std::size_t workers =
+      std::clamp<std::size_t>(questions.size() / kWorthAThread, 1, std::max<std::size_t>(most, 1));
+  if (workers == 1) {
+    for (std::size_t i = 0; i < questions.size(); ++i) {
+      answers[i] = resolve(*questions[i].module, questions[i].file_offset);
+      step();
+    }
+    return answers;
+  }
+  std::vector<std::pair<std::uint64_t, std::size_t>> by_vaddr;  // neighbours share a unit
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    if (const auto vaddr = vaddr_of(*questions[i].module, questions[i].file_offset)) {
+      by_vaddr.emplace_back(*vaddr, i);
+    } else {
+      step();
+    }
+  }
+  std::ranges::sort(by_vaddr);
+  std::vector<DwarfLines::Answer> found(by_vaddr.size());
+  const auto first_of = [&](std::size_t worker) { return by_vaddr.size() * worker / workers; };
+  const auto resolve_part = [&](DwarfLines& lines, std::size_t worker,
+                                const std::function<void()>& after_each) {
+    for (std::size_t i = first_of(worker); i < first_of(worker + 1); ++i) {
+      found[i] = lines.resolve(by_vaddr[i].first);
+      after_each();
+    }
+  };
+  std::vector<std::future<bool>> helpers;
+  for (std::size_t worker = 1; worker < workers; ++worker) {
+    helpers.push_back(std::async(std::launch::async, [&, worker] {
+      const LinesCopy copy(*lines_file_, lines_alternate_);
+      if (copy.lines != nullptr) resolve_part(*copy.lines, worker, [] {});
+      return copy.lines != nullptr;
+    }));
+  }
+  resolve_part(*dwarf_, 0, [&] {
+    for (std::size_t i = 0; i < workers; ++i) step();
+  });
+  for (std::size_t worker = 1; worker < workers; ++worker) {
+    if (!helpers[worker - 1].get()) resolve_part(*dwarf_, worker, step);
+  }
+  for (std::size_t i = 0; i < by_vaddr.size(); ++i)
+    answers[by_vaddr[i].second] = with_symbol(std::move(found[i]), by_vaddr[i].first);
+  return answers;
+}
+
+// A plain name, or none, may be known better by a symbol table.
+std::vector<SourceFrame> ModuleSymbols::with_symbol(DwarfLines::Answer answer, std::uint64_t vaddr) {
+  if (!answer.frames.empty() && !answer.plain_name) return std::move(answer.frames);
+  const auto symbol = find_symbol(vaddr);
   if (!symbol) return std::move(answer.frames);
   if (answer.frames.empty()) answer.frames.emplace_back();
   std::string& function = answer.frames.back().function;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,17 @@ class Symbolizer {
   // Frames at `file_offset` of the module, innermost inlined function first. Empty when nothing is known: the
   // caller prints module+0xOFFSET. The reference stays valid until the symbolizer is destroyed.
   virtual const std::vector<SourceFrame>& resolve(const Module& module, std::uint64_t file_offset) = 0;
+
+  // What resolve() will be asked for, each once and in any order: may do the work now, on all processors.
+  // `step` is called on this thread, about once for each question. Changes no answer.
+  struct Question {
+    const Module* module = nullptr;
+    std::uint64_t file_offset = 0;
+  };
+  virtual void prepare(const std::vector<Question>& questions, const std::function<void()>& step) {
+    (void)questions;
+    (void)step;
+  }
 
   // Modules asked for whose symbols or lines were not found, one sentence each, for `-v` and the report's
   // foot.

@@ -118,6 +118,40 @@ TEST_CASE("a missing .dwo file costs the inlined frames, not the line, and is na
   CHECK_THAT(victims::joined_notes(*symbolizer), Catch::Contains("gone.dwo: split debug file not found"));
 }
 
+TEST_CASE("asked for many at once, on all processors, the answers are the same") {
+  const std::string name =
+      GENERATE("pie", "dwarf4", "compressed", "types", "lto", "split5", "library.so", "clang", "no_debug");
+  if (!victims::exists(name)) return;
+  INFO(name);
+  const Module module = victims::module_at(victims::path(name));
+  const Module missing = victims::module_at("/nowhere/at/all", "00112233");
+  const Module nameless = victims::module_at("[vdso]", "");
+  std::vector<Symbolizer::Question> questions;
+  for (std::uint64_t offset = 0; offset < 0x3000; ++offset) questions.push_back({&module, offset});
+  questions.push_back({&missing, 1});
+  questions.push_back({&nameless, 1});
+  const auto one_by_one = victims::offline_symbolizer();
+  const auto at_once = victims::offline_symbolizer();
+  std::size_t steps = 0;
+  at_once->prepare(questions, [&] { ++steps; });
+  CHECK(steps > questions.size() / 2);
+  CHECK(steps <= questions.size() + 8);
+  std::size_t answered = 0;
+  std::size_t different = 0;
+  for (const auto& [asked, offset] : questions) {
+    const auto& expected = one_by_one->resolve(*asked, offset);
+    const auto& frames = at_once->resolve(*asked, offset);
+    answered += frames.empty() ? 0U : 1U;
+    const bool same = std::ranges::equal(expected, frames, [](const SourceFrame& a, const SourceFrame& b) {
+      return a.function == b.function && a.file == b.file && a.line == b.line && a.inlined == b.inlined;
+    });
+    different += same ? 0U : 1U;
+  }
+  CHECK(different == 0);
+  CHECK(answered > 250);
+  CHECK(at_once->notes() == one_by_one->notes());
+}
+
 TEST_CASE("what has no file has no frames") {
   const auto symbolizer = victims::offline_symbolizer();
   for (const char* path : {"", "[vdso]", "[heap]", "/nowhere/at/all", "/", "/dev/null", "relative"}) {
