@@ -51,16 +51,16 @@ struct PackedRecord {
   [[nodiscard]] bool aside() const { return what & kAside; }
   [[nodiscard]] std::uint32_t where() const { return static_cast<std::uint32_t>(low(what, kSizeBits)); }
 
-  // birth_base: in units of 2^kBirthUnitBits ns.
+  // birth_base: in ns; births are kept as steps from there, cut downwards.
   [[nodiscard]] static bool fits(const LiveRecord& record, std::int64_t birth_base) {
-    const auto age = static_cast<std::uint64_t>((record.birth_ns >> kBirthUnitBits) - birth_base);
+    const auto age = static_cast<std::uint64_t>((record.birth_ns - birth_base) >> kBirthUnitBits);
     return ((record.address & ~(((std::uint64_t{1} << kPlaceBits) - 1) << 3)) |
             (record.size_bytes >> kSizeBits) | (static_cast<std::uint32_t>(record.stack) >> kStackBits) |
             (record.sample_number >> kSampleBits) | (age >> kBirthBits) |
             (record.thread >> (64 - kPlaceBits))) == 0;
   }
   [[nodiscard]] static PackedRecord of(const LiveRecord& record, std::int64_t birth_base) {
-    const auto age = static_cast<std::uint64_t>((record.birth_ns >> kBirthUnitBits) - birth_base);
+    const auto age = static_cast<std::uint64_t>((record.birth_ns - birth_base) >> kBirthUnitBits);
     return {record.address >> 3 | std::uint64_t{record.thread} << kPlaceBits,
             record.size_bytes | std::uint64_t{static_cast<std::uint32_t>(record.stack)} << (kSizeBits + 1) |
                 record.sample_number >> kSampleLowBits << (kSizeBits + 1 + kStackBits),
@@ -75,7 +75,7 @@ struct PackedRecord {
     return {key() << 3,
             low(what, kSizeBits),
             what >> (kSizeBits + 1 + kStackBits) << kSampleLowBits | when >> kBirthBits,
-            (birth_base + age) << kBirthUnitBits,
+            birth_base + (age << kBirthUnitBits),
             StackId{static_cast<std::uint32_t>(low(what >> (kSizeBits + 1), kStackBits))},
             static_cast<std::uint32_t>(place >> kPlaceBits)};
   }

@@ -11,7 +11,7 @@ void LiveTable::start(PageArena& arena, std::uint32_t shard_count, Filter filter
   arena_ = &arena;
   shard_mask_ = shard_count - 1;
   shard_shift_ = kMaxShardBits - __builtin_ctz(shard_count);
-  birth_base_ = now_ns >> PackedRecord::kBirthUnitBits;
+  birth_base_ = now_ns;
   // Without memory it goes on saying that everything may be here.
   if (filter == Filter::kCounting) (void)filter_.start(arena, fixed);
 }

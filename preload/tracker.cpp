@@ -101,19 +101,19 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.arena.start(all ? std::uint64_t{8} << 30 : std::uint64_t{128} << 20);
   tracker.unwinder = choose_unwinder(options.unwind, tracker.arena);
   tracker.remember_walks = all && tracker.unwinder.capture == capture_by_cfi;
+  tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
   tracker.sampler.start(options.sample.mode, options.sample.interval_bytes, seed);
   tracker.stacks.start(tracker.arena);
   using Filter = LiveTable::Filter;
   tracker.live.start(tracker.arena, all ? LiveTable::kMaxShards : 64,
                      all ? Filter::kEveryAddress : Filter::kCounting, bootstrap_blocks(),
-                     sys::clock_ns(CLOCK_MONOTONIC_COARSE));
+                     tracker.session_start_ns.load(std::memory_order_relaxed));
   tracker.maps.start(tracker.arena);
   tracker.module_notes.start(tracker.arena);
   tracker.threads.start(tracker.arena);
   tracker.thread_id.start();
   (void)tracker.forks.start();
   if (tracker.unwinder.takes_locks) tracker.gate.start();
-  tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
   identify_thread();
   tracker.phase.store(Tracker::Phase::kActive, std::memory_order_release);
 }

@@ -24,7 +24,7 @@ TEST_CASE("no remembered walk is wrong") {
       Command{"exact_heap", {}, 100}, Command{"cxx_operators", {}, 10},
       Command{unwinding + "throws", {}, 100}, Command{unwinding + "coroutines", {}, 0},
       Command{unwinding + "signal_stacks", {}, 0}, Command{unwinding + "stack_shapes_O0", {}, 10},
-      Command{unwinding + "stack_shapes_O3", {}, 10}, Command{unwinding + "stack_threads", {}, 10},
+      Command{unwinding + "stack_shapes_O3", {}, 10}, Command{unwinding + "stack_threads", {}, 1},
       Command{unwinding + "single_steps", {}, 0},
       Command{"/bin/bash", {"-c", "for i in 1 2 3 4 5 6 7 8 9; do a=$a$i; done; echo $(ls /)"}, 100});
   CAPTURE(command.program);
