@@ -38,7 +38,9 @@ constexpr int kMaxStacks = 8;
 // Stack words belong to whoever wrote them last: no sanitizer has a say in reading them.
 [[gnu::always_inline, gnu::no_sanitize("address", "thread")]] inline std::uintptr_t word_at(
     std::uintptr_t at) {
-  return *reinterpret_cast<const std::uintptr_t*>(at);
+  std::uintptr_t word;
+  __builtin_memcpy(&word, reinterpret_cast<const void*>(at), sizeof word);  // aligned or not
+  return word;
 }
 
 [[gnu::always_inline, gnu::no_sanitize("address", "thread")]] inline std::uint16_t place_at(

@@ -18,7 +18,12 @@ struct Caller {
   const void* cfa = nullptr;
   const void* frame_pointer = nullptr;  // rbp as the hook found it
 
-  [[nodiscard]] ReturnAddress return_address() const { return static_cast<const ReturnAddress*>(cfa)[-1]; }
+  [[nodiscard]] ReturnAddress return_address() const {
+    ReturnAddress address;
+    __builtin_memcpy(&address, static_cast<const char*>(cfa) - sizeof address,
+                     sizeof address);  // aligned or not
+    return address;
+  }
 };
 
 // The shim's own frames above a hook, at most, for strategies that cannot leave them out.

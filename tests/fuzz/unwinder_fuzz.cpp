@@ -175,9 +175,8 @@ struct Region {
 class Walks {
  public:
   Walks() {
-    PageArena& arena = *new PageArena;
-    arena.start(64 << 20);
-    require(start_cfi(arena));
+    arena_.start(64 << 20);
+    require(start_cfi(arena_));
     regions_.emplace_back(0xffffffu, false);
     regions_.emplace_back(0xffffffu, true);
     for (const std::uint32_t holes :
@@ -290,6 +289,7 @@ class Walks {
     return input.get<std::uint64_t>();
   }
 
+  PageArena arena_;
   std::vector<Region> regions_;
   std::vector<std::uintptr_t> addresses_;
 };
