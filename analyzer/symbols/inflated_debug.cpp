@@ -94,7 +94,9 @@ bool fill(const Section& section, char* to) {
 bool fill_all(const std::vector<Section>& sections, char* image) {
   std::vector<std::future<bool>> work;
   for (const Section& section : sections) {
-    const auto policy = section.size < kWorthAThread ? std::launch::deferred : std::launch::async;
+    // With both, where no thread can be had, the section is done when it is asked for.
+    const auto policy =
+        section.size < kWorthAThread ? std::launch::deferred : std::launch::async | std::launch::deferred;
     work.push_back(std::async(policy, [&section, image] { return fill(section, image + section.offset); }));
   }
   bool whole = true;

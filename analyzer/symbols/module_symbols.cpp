@@ -176,7 +176,8 @@ std::vector<std::vector<SourceFrame>> ModuleSymbols::resolve_all(
   };
   std::vector<std::future<bool>> helpers;
   for (std::size_t worker = 1; worker < workers; ++worker) {
-    helpers.push_back(std::async(std::launch::async, [&, worker] {
+    // Where no thread can be had, its part is done when it is asked for.
+    helpers.push_back(std::async(std::launch::async | std::launch::deferred, [&, worker] {
       const LinesCopy copy(*lines_file_, lines_alternate_);
       if (copy.lines != nullptr) resolve_part(*copy.lines, worker, [] {});
       return copy.lines != nullptr;

@@ -2,9 +2,13 @@
 // how the program was compiled: PIE or not, DWARF 4 or 5, compressed, split, with another compiler.
 #include "analyzer/symbols/elf_symbolizer.hpp"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "tests/programs/symbols/victims.hpp"
+#include "tests/support/child.hpp"
 
 namespace memtrace {
 namespace {
@@ -150,6 +154,26 @@ TEST_CASE("asked for many at once, on all processors, the answers are the same")
   CHECK(different == 0);
   CHECK(answered > 250);
   CHECK(at_once->notes() == one_by_one->notes());
+}
+
+TEST_CASE("where no thread can be had, the answers come without") {
+  if (!victims::exists("pie")) return;
+  const Module module = victims::module_at(victims::path("pie"));
+  std::vector<Symbolizer::Question> questions;
+  for (std::uint64_t offset = 0; offset < 0x3000; ++offset) questions.push_back({&module, offset});
+  CHECK(test::in_child([&] {
+          const rlimit none{0, 0};
+          test::expect(setrlimit(RLIMIT_NPROC, &none) == 0);
+          if (geteuid() == 0) test::expect(setuid(12345) == 0);         // root has as many as it likes
+          if (access(victims::path("pie").c_str(), R_OK) != 0) return;  // built where others may not read
+          const auto symbolizer = victims::offline_symbolizer();
+          symbolizer->prepare(questions, [] {});
+          std::size_t answered = 0;
+          for (const auto& [asked, offset] : questions) {
+            answered += symbolizer->resolve(*asked, offset).empty() ? 0U : 1U;
+          }
+          test::expect(answered > 250);
+        }).fine());
 }
 
 TEST_CASE("what has no file has no frames") {
