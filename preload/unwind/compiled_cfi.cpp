@@ -35,7 +35,8 @@ constinit CompiledUnwinder g_cfi;
 constexpr std::uintptr_t kWord = sizeof(std::uintptr_t);
 constexpr int kMaxStacks = 8;
 
-// Stack words belong to whoever wrote them last: no sanitizer has a say in reading them.
+// Stack words belong to whoever wrote them last: no sanitizer has a say in reading them, here and where this
+// is inlined.
 [[gnu::always_inline, gnu::no_sanitize("address", "thread")]] inline std::uintptr_t word_at(
     std::uintptr_t at) {
   std::uintptr_t word;
@@ -103,7 +104,7 @@ struct Found {
 
 enum class Step : std::uint8_t { kCaller, kInterrupted, kEnd };
 
-Step step_by_guess(Walk& walk) {
+[[gnu::no_sanitize("address", "thread")]] Step step_by_guess(Walk& walk) {
   const std::uintptr_t frame = walk.rbp;
   walk.trust = Trust::kGuess;
   if (frame % kWord != 0 || frame + 2 * kWord < frame || !walk.covers(frame, frame + 2 * kWord)) {
@@ -117,7 +118,7 @@ Step step_by_guess(Walk& walk) {
 }
 
 // The kernel's frame: struct ucontext right above the restorer's address, at sp.
-Step step_by_signal(Walk& walk) {
+[[gnu::no_sanitize("address", "thread")]] Step step_by_signal(Walk& walk) {
   constexpr std::uintptr_t kRbp = 120;
   constexpr std::uintptr_t kRsp = 160;
   constexpr std::uintptr_t kRip = 168;
@@ -132,7 +133,8 @@ Step step_by_signal(Walk& walk) {
 }
 
 // All but plain steps within a known range.
-[[gnu::cold, gnu::noinline]] Step step_slowly(Walk& walk, StepRule rule) {
+[[gnu::cold, gnu::noinline, gnu::no_sanitize("address", "thread")]] Step step_slowly(Walk& walk,
+                                                                                     StepRule rule) {
   std::uintptr_t cfa = 0;
   switch (rule.kind()) {
     case StepKind::kRsp:

@@ -253,7 +253,7 @@ TEST_CASE("mremap while stopped: the mapping stays the allocation that it was, a
     // Refused, doubled, unknown, made now: nothing of that is new.
     expect(memtrace_hook_mremap(moved, 20 * kPage, huge() / kPage * kPage, 0) == MAP_FAILED);
     char* twin = static_cast<char*>(
-        memtrace_hook_mremap(moved, 20 * kPage, 20 * kPage, MREMAP_MAYMOVE | MREMAP_DONTUNMAP));
+        memtrace_hook_mremap(moved, 20 * kPage, 20 * kPage, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr));
     expect(twin != MAP_FAILED);
     char* fresh = map_pages(3);
     expect(memtrace_hook_mremap(fresh, 3 * kPage, kPage, 0) == fresh);

@@ -41,7 +41,9 @@ struct Chain {
     return frames;
   }
   Frames frames(64);
-  const Caller caller{__builtin_dwarf_cfa(), nullptr};
+  // Asking for it makes a frame of this function's, where the caller's rbp was pushed.
+  const auto* frame = static_cast<void* const*>(__builtin_frame_address(0));
+  const Caller caller{__builtin_dwarf_cfa(), *frame};
   frames.resize(unwinder.capture(caller, frames.data(), frames.size()).frames);
   return frames;
 }
