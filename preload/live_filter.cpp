@@ -4,24 +4,11 @@
 
 namespace memtrace {
 
-constinit LiveFilter::Small LiveFilter::open_{{
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-    -1,
-}};
+constinit LiveFilter::Small LiveFilter::open_ = [] {
+  Small ones{};
+  for (char& byte : ones.bytes) byte = -1;
+  return ones;
+}();
 
 LiveFilter::Bitmap::Place LiveFilter::Bitmap::place_of(std::uint64_t address) const {
   const Product product = static_cast<Product>(address) * kAddressMultiplier;

@@ -63,7 +63,7 @@ TEST_CASE("Rust's core is known by its files, so that a C++ namespace of that na
   CHECK(is_wrapper("<alloc::vec::Vec<T> as core::clone::Clone>::clone",
                    "/rustc/1/library/alloc/src/vec/mod.rs", "/a"));
   for (const std::string root :
-       {"/rustc/59807616e1fa", "/usr/src/rustc-1.63.0", "/root/.rustup/lib/rustlib/src/rust"}) {
+       {"/rustc/59807616e1fa", "/usr/src/rustc-1.63.0", "/opt/rustup/lib/rustlib/src/rust"}) {
     CAPTURE(root);
     CHECK(is_wrapper("<u8 as alloc::vec::spec_from_elem::SpecFromElem>::from_elem",
                      root + "/library/alloc/src/vec/spec_from_elem.rs", "/srv/app"));
