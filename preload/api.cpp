@@ -25,7 +25,7 @@ bool valid_label(std::string_view label) {
 
 int set_paused(bool paused) {
   if (!tracker::active()) return ENOSYS;
-  g_tracker.paused.store(paused, std::memory_order_relaxed);
+  tracker::pause(paused);
   return 0;
 }
 

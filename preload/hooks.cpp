@@ -35,12 +35,12 @@ namespace {
 #pragma GCC visibility push(default)
 extern "C" {
 
-// The step is taken back, so that a handler that interrupts the real call is not tried with it.
-[[gnu::cold, gnu::noinline]] static void* malloc_slowly(std::size_t size, Caller caller) {
+// The step is taken back, so that a handler that interrupts the real call is not tried with it. Not cold: in
+// mode all it is every call.
+[[gnu::noinline]] static void* malloc_slowly(std::size_t size, Caller caller) {
   Sampler::unstep(size);
   void* block = g_real.malloc(size);
-  tracker::allocated(block, size, caller);
-  return block;
+  return tracker::allocated_probably(block, size, caller);
 }
 
 // Tried before the real call, which is then the last thing to do: nothing to keep, no frame. A trial for
@@ -52,9 +52,9 @@ void* MEMTRACE_EXPORT(malloc)(std::size_t size) {
   return g_real.malloc(size);
 }
 
-[[gnu::cold, gnu::noinline]] static void free_slowly(void* block, void (*call)(void*)) {
+[[gnu::noinline]] static void free_slowly(void* block, void (*call)(void*)) {
   if (real::is_bootstrap(block)) return;
-  tracker::freed(block);
+  if (!tracker::erased_shortly(block)) tracker::freed(block);
   call(block);
 }
 

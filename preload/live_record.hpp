@@ -51,6 +51,7 @@ struct PackedRecord {
   [[nodiscard]] bool aside() const { return what & kAside; }
   [[nodiscard]] std::uint32_t where() const { return static_cast<std::uint32_t>(low(what, kSizeBits)); }
 
+  [[nodiscard]] static bool fits_thread(std::uint32_t serial) { return serial >> (64 - kPlaceBits) == 0; }
   // birth_base: in ns; births are kept as steps from there, cut downwards.
   [[nodiscard]] static bool fits(const LiveRecord& record, std::int64_t birth_base) {
     const auto age = static_cast<std::uint64_t>((record.birth_ns - birth_base) >> kBirthUnitBits);

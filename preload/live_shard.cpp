@@ -26,7 +26,7 @@ bool LiveShard::replace(Found found, const LiveRecord& record, std::int64_t birt
 
 std::size_t LiveShard::copy(LiveRecord* out, std::int64_t birth_base) const {
   std::size_t copied = 0;
-  for_each_slot([&](Bucket& bucket, int slot) { out[copied++] = record({&bucket, slot}, birth_base); });
+  for_each_slot([&](Bucket& bucket, unsigned slot) { out[copied++] = record({&bucket, slot}, birth_base); });
   return copied;
 }
 
@@ -39,7 +39,7 @@ bool LiveShard::grow(PageArena& arena) {
   auto* fresh = static_cast<Bucket*>(arena.take(pages * kPageBytes));
   if (!fresh) return false;
   const std::uint64_t fresh_layout = layout_of(fresh, pages * kBucketsPerPage);
-  for_each_slot([&](Bucket& bucket, int slot) {
+  for_each_slot([&](Bucket& bucket, unsigned slot) {
     place(fresh_layout, bucket.slots[slot], address_hash(address_of(bucket.slots[slot])));
   });
   set_layout(fresh_layout);
@@ -66,7 +66,7 @@ std::uint32_t LiveShard::rebuild(PageArena& arena) {
   LiveShard rebuilt;
   rebuilt.set_layout(layout_of(fresh, pages * kBucketsPerPage));
   rebuilt.aside_ = aside_;
-  for_each_slot([&](Bucket& bucket, int slot) {
+  for_each_slot([&](Bucket& bucket, unsigned slot) {
     const std::uint64_t address = address_of(bucket.slots[slot]);
     const std::uint64_t hash = address_hash(address);
     if (address == 0 || rebuilt.find(address, hash).bucket) return;

@@ -34,7 +34,9 @@ struct alignas(128) LiveBucket {
   PackedRecord slots[kSlots];
 
   // Slots as marks: the high bit of the slot's byte.
-  [[nodiscard]] static int first(std::uint64_t marks) { return __builtin_ctzll(marks) / 8; }
+  [[nodiscard]] static unsigned first(std::uint64_t marks) {
+    return static_cast<unsigned>(__builtin_ctzll(marks)) / 8;
+  }
   [[nodiscard]] std::uint64_t used() const { return header & kInUse; }
   [[nodiscard]] std::uint64_t free() const { return ~header & kInUse; }
   // Those whose tag this may be; the lowest one is.
@@ -43,13 +45,13 @@ struct alignas(128) LiveBucket {
     return (differences - kEachSlot) & ~differences & kInUse;
   }
   // The whole of it is there when its tag is.
-  void write(int slot, const PackedRecord& record, std::uint64_t tag) {
+  void write(unsigned slot, const PackedRecord& record, std::uint64_t tag) {
     slots[slot] = record;
     std::atomic_signal_fence(std::memory_order_seq_cst);
     header |= tag << (8 * slot);
     std::atomic_signal_fence(std::memory_order_seq_cst);
   }
-  void clear(int slot) {
+  void clear(unsigned slot) {
     header &= ~(std::uint64_t{0xff} << (8 * slot));
     std::atomic_signal_fence(std::memory_order_seq_cst);
   }
@@ -72,7 +74,7 @@ class LiveShard {
 
   struct Found {
     Bucket* bucket = nullptr;  // nullptr: not there
-    int slot = 0;
+    unsigned slot = 0;
   };
 
   [[nodiscard]] bool has_array() const { return layout_.load(std::memory_order_relaxed) != 0; }
@@ -102,26 +104,27 @@ class LiveShard {
     const std::uint64_t header = bucket.header;
     if ((bucket.matches(tag) | bucket.overflow()) != 0 || bucket.free() == 0) return false;
     if (!PackedRecord::fits(record, birth_base)) return false;
-    const int shift = __builtin_ctzll(~header & Bucket::kInUse) - 7;
-    bucket.slots[shift / 8] = PackedRecord::of(record, birth_base);
+    const unsigned slot = Bucket::first(bucket.free());
+    bucket.slots[slot] = PackedRecord::of(record, birth_base);
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    bucket.header = header | tag << shift;
+    bucket.header = header | tag << (8 * slot);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     ++count_;
     return true;
   }
   // Erase: the first slot that it may be in is the one, in its home bucket.
   [[nodiscard, gnu::always_inline]] bool erase_at_home(Home at, std::uint64_t address, std::uint64_t hash,
-                                                       std::int64_t birth_base, LiveRecord& erased) {
+                                                       PackedRecord& erased) {
     if (at.layout != layout_.load(std::memory_order_relaxed) || at.layout == 0) return false;
     Bucket& bucket = *at.bucket;
-    const std::uint64_t marks = bucket.matches(tag_of(hash));
+    const std::uint64_t tag = tag_of(hash);
+    const std::uint64_t marks = bucket.matches(tag);
     if (marks == 0) return false;
-    const int slot = Bucket::first(marks);
-    const PackedRecord record = bucket.slots[slot];
-    if (record.aside() || record.key() << 3 != address) return false;
-    erased = record.unpacked(birth_base);
-    bucket.clear(slot);
+    const unsigned slot = Bucket::first(marks);
+    erased = bucket.slots[slot];
+    if (erased.aside() || erased.key() << 3 != address) return false;
+    bucket.header ^= tag << (8 * slot);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     --count_;
     return true;
   }
@@ -132,7 +135,7 @@ class LiveShard {
     Bucket* bucket = home(layout, hash);
     for (std::uint64_t left = count_of(layout); left > 0; --left) {
       for (std::uint64_t marks = bucket->matches(tag_of(hash)); marks; marks &= marks - 1) {
-        const int slot = Bucket::first(marks);
+        const unsigned slot = Bucket::first(marks);
         if (bucket->slots[slot].key() == key && address_of(bucket->slots[slot]) == address) [[likely]] {
           return {bucket, slot};
         }
@@ -181,7 +184,7 @@ class LiveShard {
 
   template <class F>
   void for_each_address(F f) const {
-    for_each_slot([&](Bucket& bucket, int slot) { f(address_of(bucket.slots[slot])); });
+    for_each_slot([&](Bucket& bucket, unsigned slot) { f(address_of(bucket.slots[slot])); });
   }
   std::size_t copy(LiveRecord* out, std::int64_t birth_base) const;
 

@@ -4,21 +4,16 @@
 
 namespace memtrace {
 
-constexpr int kMaxShardBits = __builtin_ctz(LiveTable::kMaxShards);
+static_assert(LiveFilter::kFirstWordBits >= __builtin_ctz(LiveTable::kMaxShards));
 
 void LiveTable::start(PageArena& arena, std::uint32_t shard_count, Filter filter, LiveFilter::Fixed fixed,
                       std::int64_t now_ns) {
   arena_ = &arena;
   shard_mask_ = shard_count - 1;
-  shard_shift_ = kMaxShardBits - __builtin_ctz(shard_count);
+  shard_shift_ = 63 - __builtin_ctz(shard_count);
   birth_base_ = now_ns;
   // Without memory it goes on saying that everything may be here.
   if (filter == Filter::kCounting) (void)filter_.start(arena, fixed);
-}
-
-LiveTable::Shard& LiveTable::shard_of(std::uint64_t hash) {
-  static_assert(LiveFilter::kFirstWordBits >= kMaxShardBits);
-  return shards_[(hash >> (64 - kMaxShardBits)) >> shard_shift_];
 }
 
 // Small tables, of which there are many, keep their records close together.
@@ -48,14 +43,11 @@ LiveTable::Insert LiveTable::insert(const LiveRecord& record, LockOwner owner, L
 }
 
 LiveTable::Insert LiveTable::insert_only(const LiveRecord& record, LockOwner owner, LiveRecord& replaced) {
+  if (!filter_.counting() && insert_at_home(record, owner)) return Insert::kAdded;
   const std::uint64_t hash = address_hash(record.address);
   Shard& shard = shard_of(hash);
-  const LiveShard::Home home = shard.records.prefetch(hash);
   const LockScope scope(shard.lock, owner);
   if (!scope.held()) return Insert::kLostLock;
-  if (!filter_.counting() && shard.records.insert_at_home(home, record, hash, birth_base_)) [[likely]] {
-    return Insert::kAdded;
-  }
   return insert_under_lock(shard, hash, record, replaced);
 }
 
@@ -80,15 +72,15 @@ LiveTable::Insert LiveTable::insert_under_lock(Shard& shard, std::uint64_t hash,
 }
 
 LiveTable::Erase LiveTable::erase(Address address, LockOwner owner, LiveRecord& erased) {
-  const std::uint64_t hash = address_hash(value(address));
-  Shard& shard = shard_of(hash);
-  const LiveShard::Home home = shard.records.prefetch(hash);
-  const LockScope scope(shard.lock, owner);
-  if (!scope.held()) return Erase::kLostLock;
-  if (!filter_.counting() && shard.records.erase_at_home(home, value(address), hash, birth_base_, erased))
-      [[likely]] {
+  PackedRecord packed;
+  if (!filter_.counting() && erase_at_home(value(address), owner, packed)) {
+    erased = packed.unpacked(birth_base_);
     return Erase::kErased;
   }
+  const std::uint64_t hash = address_hash(value(address));
+  Shard& shard = shard_of(hash);
+  const LockScope scope(shard.lock, owner);
+  if (!scope.held()) return Erase::kLostLock;
   return erase_under_lock(shard, hash, value(address), erased);
 }
 

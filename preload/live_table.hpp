@@ -41,6 +41,31 @@ class LiveTable {
   [[nodiscard]] Insert insert(const LiveRecord& record, LockOwner owner, LiveRecord& replaced);
   [[nodiscard]] Erase erase(Address address, LockOwner owner, LiveRecord& erased);
 
+  // The common case of both, without a filter: hot in mode all. False: nothing was done, take the long way.
+  [[nodiscard, gnu::always_inline]] bool insert_at_home(const LiveRecord& record, LockOwner owner) {
+    const std::uint64_t hash = address_hash(record.address);
+    Shard& shard = shard_of(hash);
+    const LiveShard::Home home = shard.records.prefetch(hash);
+    if (!shard.lock.try_acquire(owner)) [[unlikely]] {
+      return false;
+    }
+    const bool done = shard.records.insert_at_home(home, record, hash, birth_base_);
+    shard.lock.release();
+    return done;
+  }
+  [[nodiscard, gnu::always_inline]] bool erase_at_home(std::uint64_t address, LockOwner owner,
+                                                       PackedRecord& erased) {
+    const std::uint64_t hash = address_hash(address);
+    Shard& shard = shard_of(hash);
+    const LiveShard::Home home = shard.records.prefetch(hash);
+    if (!shard.lock.try_acquire(owner)) [[unlikely]] {
+      return false;
+    }
+    const bool done = shard.records.erase_at_home(home, address, hash, erased);
+    shard.lock.release();
+    return done;
+  }
+
   // Hot. False: `address` is certainly not in the table. Before start(), everything may be.
   [[nodiscard, gnu::always_inline]] bool may_contain(std::uint64_t address) const {
     return filter_.may_contain(address);
@@ -64,7 +89,9 @@ class LiveTable {
   };
   static_assert(sizeof(Shard) == 64);
 
-  [[nodiscard]] Shard& shard_of(std::uint64_t hash);
+  [[nodiscard, gnu::always_inline]] Shard& shard_of(std::uint64_t hash) {
+    return shards_[hash >> 1 >> shard_shift_];  // in two steps: a single shard's would shift by 64
+  }
   [[nodiscard]] Insert insert_only(const LiveRecord& record, LockOwner owner, LiveRecord& replaced);
   [[nodiscard, gnu::noinline]] Insert insert_under_lock(Shard& shard, std::uint64_t hash,
                                                         const LiveRecord& record, LiveRecord& replaced);
@@ -76,7 +103,7 @@ class LiveTable {
 
   PageArena* arena_ = nullptr;
   std::uint32_t shard_mask_ = 0;
-  int shard_shift_ = 0;  // from the hash's ten highest bits to a shard: a word of the filter belongs to one
+  int shard_shift_ = 63;  // the highest bits of a hash choose its shard, at most ten: a filter's word has one
   std::int64_t birth_base_ = 0;
   std::atomic<LiveShard::Bucket*> first_{nullptr};
   LiveFilter filter_;

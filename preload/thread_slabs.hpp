@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "preload/ready_epoch.hpp"
 #include "preload/thread_state.hpp"
 
 namespace memtrace {
@@ -28,7 +29,10 @@ struct alignas(64) ThreadSlab {
   // says of walks is worth nothing but in the generation of rules that it was made in; 0: in none.
   std::atomic<WalkMemo*> memo{nullptr};
   std::uint64_t memo_generation = 0;
+  // When all was ready for the short way of mode all.
+  std::uint64_t ready_epoch = 0;
 };
+static_assert(sizeof(ThreadSlab) == 64);
 
 class ThreadSlabs {
  public:
@@ -65,6 +69,7 @@ class ThreadSlabs {
       slabs_[i].stack_low = 0;
       slabs_[i].stack_high = 0;
       slabs_[i].memo_generation = 0;
+      slabs_[i].ready_epoch = ReadyEpoch::kNever;
       t_state.slab = &slabs_[i];
       return t_state.slab;
     }

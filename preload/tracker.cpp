@@ -113,6 +113,7 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.threads.start(tracker.arena);
   tracker.thread_id.start();
   (void)tracker.forks.start();
+  tracker.epoch.start(tracker.forks.wiped_word());
   if (tracker.unwinder.takes_locks) tracker.gate.start();
   identify_thread();
   tracker.phase.store(Tracker::Phase::kActive, std::memory_order_release);
@@ -120,6 +121,7 @@ void start(const Options& options, std::uint64_t seed) {
 
 void disarm() {
   g_tracker.phase.store(Tracker::Phase::kDisarmed, std::memory_order_release);
+  g_tracker.epoch.changed();
   g_tracker.live.stop_asking(bootstrap_blocks());
 }
 
@@ -136,10 +138,18 @@ bool adopt_child(ForkGuard::State state) {
   g_tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
   if (!g_tracker.follow_children) disarm();
   g_tracker.forks.adopted();
+  g_tracker.epoch.changed();
   return true;
 }
 
+void pause(bool paused) {
+  g_tracker.paused.store(paused, std::memory_order_relaxed);
+  g_tracker.epoch.changed();
+}
+
 void allocated_slowly(const void* block, std::size_t size, Caller caller) {
+  if (recorded_shortly(block, size, caller)) return;
+  const std::uint64_t epoch = g_tracker.epoch.current();
   const InHook hook;
   if (!hook.entered()) {
     Sampler::unstep(size);  // not a trial: a part of the outer call
@@ -171,6 +181,7 @@ void allocated_slowly(const void* block, std::size_t size, Caller caller) {
     const std::uint64_t countdown = t_state.countdown;
     record_sample(hook, block, size, caller);
     t_state.countdown = countdown;  // what the unwinder allocated is not the program's
+    if (g_tracker.remember_walks) ready_for_short_way(epoch);
   }
   errno = saved_errno;
 }

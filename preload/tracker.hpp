@@ -16,6 +16,7 @@
 #include "preload/live_table.hpp"
 #include "preload/module_notes.hpp"
 #include "preload/options.hpp"
+#include "preload/ready_epoch.hpp"
 #include "preload/sampler.hpp"
 #include "preload/stack_store.hpp"
 #include "preload/sys/thread_id.hpp"
@@ -51,6 +52,7 @@ struct Tracker {
   ThreadRegistry threads;
   CaptureGate gate;
   ForkGuard forks;
+  ReadyEpoch epoch;                               // of phase, forks, record_heap and paused
   std::atomic<std::int64_t> session_start_ns{0};  // CLOCK_MONOTONIC; a forked child's is when it was noticed
   sys::ThreadId thread_id;
 };
@@ -61,6 +63,8 @@ namespace tracker {
 
 // Seals the settings and begins to record. Called once, from the constructor, inside a hook guard.
 void start(const Options& options, std::uint64_t seed);
+// memtrace_stop() and memtrace_start(). Any thread.
+void pause(bool paused);
 // Stops for good; the host lives on (P5). Any thread.
 void disarm();
 [[nodiscard]] inline bool active() {
@@ -77,6 +81,13 @@ void disarm();
 // Recording, in a process that is set up: what every cold path asks first.
 [[nodiscard]] inline bool ready() { return active() && adopt_fork() && active(); }
 
+// The short way of mode all, see tracker_every.cpp. False: nothing was done. recorded_shortly: after the
+// step.
+[[nodiscard]] bool recorded_shortly(const void* block, std::size_t size, Caller caller);
+[[nodiscard]] bool erased_shortly(const void* block);
+// All was ready for it, and this the number before that was found out.
+void ready_for_short_way(std::uint64_t epoch);
+
 // The cold halves of what follows.
 [[gnu::noinline]] void allocated_slowly(const void* block, std::size_t size, Caller caller);
 
@@ -86,6 +97,9 @@ void disarm();
     allocated_slowly(block, size, caller);
   }
 }
+
+// The same, where it is probably a sample. Returns the block.
+void* allocated_probably(void* block, std::size_t size, Caller caller);
 
 // Hot: asked before every free and realloc. True for the blocks of the bootstrap buffer, too.
 [[nodiscard, gnu::always_inline]] inline bool may_be_live(const void* block) {

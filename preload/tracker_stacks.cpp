@@ -60,16 +60,15 @@ WalkMemo* memo_of(ThreadSlab& slab) {
   return stack;
 }
 
+}  // namespace
+
 #if defined(MEMTRACE_CHECK_WALKS)
-// The build that trusts no remembered walk.
-void check(Caller caller, StackId remembered) {
+void check_walk(Caller caller, StackId remembered) {
   RememberedWalk* nothing = nullptr;
   count(g_counters.checked_walks);
   if (walk_and_intern(caller, nullptr, nothing) != remembered) count(g_counters.wrong_walks);
 }
 #endif
-
-}  // namespace
 
 void identify_newcomer() {
   ThreadState& thread = t_state;
@@ -92,7 +91,7 @@ Recorded capture(const InHook&, Caller caller) {
     if (holds) [[likely]] {
       recorded.stack = recorded.walk->stack.load(std::memory_order_relaxed);
 #if defined(MEMTRACE_CHECK_WALKS)
-      check(caller, recorded.stack);
+      check_walk(caller, recorded.stack);
 #endif
       return recorded;
     }
@@ -119,7 +118,7 @@ void count_allocated(StackId stack, const Weight& weight) {
 
 void count_sample() {
   if (ThreadSlab* slab = g_thread_slabs.of_this_thread()) {
-    slab->samples.store(slab->samples.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    count_sample_of(*slab);
   } else {
     count(g_counters.samples);
   }

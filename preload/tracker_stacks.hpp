@@ -44,8 +44,30 @@ void count_allocated(StackId stack, const Weight& weight);
   return {count << Weight::kCountBits, bytes << Weight::kBytesBits};
 }
 
+#if defined(MEMTRACE_CHECK_WALKS)
+// The build that trusts no remembered walk: walks again, and counts where it was wrong.
+void check_walk(Caller caller, StackId remembered);
+#endif
+
+// Mode all: the walk that this one repeats. nullptr: look for it, or walk.
+[[nodiscard, gnu::always_inline]] inline RememberedWalk* walk_again(Caller caller, ThreadSlab& slab) {
+  WalkMemo* const memo = slab.memo.load(std::memory_order_relaxed);
+  if (!memo || slab.memo_generation != g_rules_generation.load(std::memory_order_relaxed)) return nullptr;
+  const auto sp = reinterpret_cast<std::uintptr_t>(caller.cfa);
+  RememberedWalk& walk =
+      memo->walks[memo->latest_from(sp, static_cast<std::uintptr_t>(caller.return_address()))];
+  if (!walk.still_holds(sp, reinterpret_cast<std::uintptr_t>(caller.frame_pointer))) return nullptr;
+#if defined(MEMTRACE_CHECK_WALKS)
+  check_walk(caller, walk.stack.load(std::memory_order_relaxed));
+#endif
+  return &walk;
+}
+
 // One more allocation recorded.
 void count_sample();
+[[gnu::always_inline]] inline void count_sample_of(ThreadSlab& slab) {
+  slab.samples.store(slab.samples.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
 
 // For snapshots: all that was recorded, and what the memos of threads hold back of the stacks' sums.
 [[nodiscard]] std::uint64_t samples_recorded();

@@ -23,21 +23,25 @@ class BoundedLock {
  public:
   // False: not acquired, see above. Precondition: owner is not kNobody.
   [[nodiscard]] bool acquire(LockOwner owner) {
-    std::uint32_t expected = 0;
-    if (word_.compare_exchange_strong(expected, static_cast<std::uint32_t>(owner), std::memory_order_acquire))
-        [[likely]] {
+    if (try_acquire(owner)) [[likely]] {
       return true;
     }
     return acquire_slowly(static_cast<std::uint32_t>(owner));
   }
 
-  void release() {
+  // False as well where somebody else has it just now.
+  [[nodiscard, gnu::always_inline]] bool try_acquire(LockOwner owner) {
+    std::uint32_t expected = 0;
+    return word_.compare_exchange_strong(expected, static_cast<std::uint32_t>(owner),
+                                         std::memory_order_acquire);
+  }
+
+  [[gnu::always_inline]] void release() {
     word_.store(0, std::memory_order_release);
     // This load may be done before that store is seen: a waiter that begins to sleep in between finds the
     // word changed, or wakes by itself.
     if (waiters_.load(std::memory_order_relaxed)) [[unlikely]] {
-      waiters_.store(0, std::memory_order_relaxed);
-      sys::futex_wake(&word_, 1 << 30);
+      wake();
     }
   }
 
@@ -51,6 +55,10 @@ class BoundedLock {
   static constexpr std::int64_t kPatienceNs = 2'000'000'000;
   static constexpr long kNapNs = 2'000'000;
 
+  [[gnu::noinline]] void wake() {
+    waiters_.store(0, std::memory_order_relaxed);
+    sys::futex_wake(&word_, 1 << 30);
+  }
   [[gnu::noinline, gnu::cold]] bool acquire_slowly(std::uint32_t owner) {
     std::int64_t give_up_at = 0;
     for (unsigned spins = 0;; ++spins) {

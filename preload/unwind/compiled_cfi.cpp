@@ -23,11 +23,10 @@ namespace {
 struct CompiledUnwinder {
   RuleCache rules;
   CodeObjects objects;
-  std::atomic<std::uint64_t> generation{1};  // of the rules: walks by older ones are not to be reused
 
   void forget_rules() {
     rules.clear();
-    generation.fetch_add(1, std::memory_order_relaxed);
+    g_rules_generation.fetch_add(1, std::memory_order_relaxed);
   }
 };
 constinit CompiledUnwinder g_cfi;
@@ -218,7 +217,7 @@ class Notes {
   [[gnu::always_inline]] void uses_rbp(std::uintptr_t rbp) {
     if (!walk_) return;
     if (rbp_at_ == 0) {
-      walk_->uses_rbp = true;
+      walk_->uses_rbp();
     } else if (rbp_at_ != noted_rbp_at_) {
       noted_rbp_at_ = rbp_at_;
       saw(rbp_at_, rbp);
@@ -325,7 +324,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
 [[gnu::no_sanitize("address", "thread")]] RememberedWalk* find_remembered(Caller caller, ThreadSlab& slab,
                                                                           WalkMemo& memo, bool& holds) {
   holds = false;
-  const std::uint64_t generation = g_cfi.generation.load(std::memory_order_relaxed);
+  const std::uint64_t generation = g_rules_generation.load(std::memory_order_relaxed);
   if (slab.memo_generation != generation) [[unlikely]] {
     memo.forget_all();
     slab.memo_generation = generation;
@@ -334,9 +333,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
   const auto rbp = reinterpret_cast<std::uintptr_t>(caller.frame_pointer);
   // Outside the part of the stack that is known, walks are not remembered.
   if (start <= slab.stack_low || start >= slab.stack_high) return nullptr;
-  static_assert(WalkMemo::kWalks == 256);
-  constexpr std::uint64_t kMix = 0x9e3779b97f4a7c15;
-  std::uint8_t& latest = memo.latest[(start ^ word_at(start - kWord) * 8) * kMix >> 56];
+  std::uint8_t& latest = memo.latest_from(start, word_at(start - kWord));
   if (memo.walks[latest].still_holds(start, rbp)) [[likely]] {
     holds = true;
     return &memo.walks[latest];
@@ -347,7 +344,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
   std::uintptr_t pc = word_at(start - kWord);
   std::uint64_t hash = sp;
   for (int steps = 0;; ++steps) {
-    hash = (hash ^ pc) * kMix;
+    hash = (hash ^ pc) * WalkMemo::kMix;
     if (steps == 2) break;
     const std::uint64_t word = g_cfi.rules.at(RuleCache::place_of(pc));
     const StepRule rule(word);

@@ -237,10 +237,10 @@ TEST_CASE("a forked child repairs what a vanished thread was changing") {
     // not.
     std::uint64_t from = 0;
     while (buckets[from].used() == 0) ++from;
-    const int slot = LiveBucket::first(buckets[from].used());
+    const unsigned slot = LiveBucket::first(buckets[from].used());
     std::uint64_t to = 0;
     while (to == from || buckets[to].free() == 0) ++to;
-    const int place = LiveBucket::first(buckets[to].free());
+    const unsigned place = LiveBucket::first(buckets[to].free());
     buckets[to].write(place, buckets[from].slots[slot], buckets[from].header >> (8 * slot) & 0xff);
     for (std::uint64_t k = 0; k < bucket_count; k += 3) buckets[k].count_passing(true);
     for (std::uint64_t k = 1; k < bucket_count; k += 3) {

@@ -1,0 +1,67 @@
+// The short way of mode all: what nearly every malloc and free of a program under it takes. It decides
+// nothing: where anything is not as it nearly always is, it has done nothing, and the long way begins anew.
+#include "preload/counters.hpp"
+#include "preload/sys/syscalls.hpp"
+#include "preload/tracker.hpp"
+#include "preload/tracker_stacks.hpp"
+
+#include "preload/no_heap.hpp"
+
+namespace memtrace::tracker {
+namespace {
+
+[[gnu::always_inline]] inline ThreadSlab* ready_slab() {
+  ThreadSlab* const slab = t_state.slab;
+  return slab && slab->ready_epoch == g_tracker.epoch.current() ? slab : nullptr;
+}
+
+[[gnu::always_inline]] inline bool record(const void* block, std::size_t size, Caller caller) {
+  const std::int64_t now_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);  // a call: before there is much to keep
+  ThreadSlab* const slab = ready_slab();
+  if (!slab || t_state.guard_sp != 0) return false;
+  const InHook hook;
+  RememberedWalk* const walk = walk_again(caller, *slab);
+  if (!walk) return false;
+  LiveRecord record;
+  record.address = reinterpret_cast<std::uint64_t>(block);
+  record.size_bytes = size;
+  record.sample_number = t_state.next_sample;
+  record.birth_ns = now_ns;
+  record.stack = walk->stack.load(std::memory_order_relaxed);
+  record.thread = t_state.serial;
+  if (!PackedRecord::fits_thread(record.thread)) __builtin_unreachable();  // it would not be ready
+  if (!g_tracker.live.insert_at_home(record, this_thread_owner())) return false;
+  t_state.next_sample = record.sample_number + 1;
+  const Weight weight = whole(1, size);
+  walk->count(weight.count, weight.bytes);
+  count_sample_of(*slab);
+  return true;
+}
+
+}  // namespace
+
+void* allocated_probably(void* block, std::size_t size, Caller caller) {
+  if (block && !record(block, size, caller)) [[unlikely]] {
+    allocated(block, size, caller);
+  }
+  return block;
+}
+
+bool recorded_shortly(const void* block, std::size_t size, Caller caller) {
+  if (!record(block, size, caller)) return false;
+  t_state.countdown = 0;
+  return true;
+}
+
+bool erased_shortly(const void* block) {
+  if (!ready_slab()) return false;
+  PackedRecord erased;
+  return g_tracker.live.erase_at_home(reinterpret_cast<std::uint64_t>(block), this_thread_owner(), erased);
+}
+
+void ready_for_short_way(std::uint64_t epoch) {
+  if (!PackedRecord::fits_thread(t_state.serial)) return;
+  if (ThreadSlab* const slab = g_thread_slabs.of_this_thread()) slab->ready_epoch = epoch;
+}
+
+}  // namespace memtrace::tracker

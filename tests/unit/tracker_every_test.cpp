@@ -1,0 +1,99 @@
+// Would break: the short way of mode all, taken when something that it takes for granted has changed, or
+// never.
+#include "preload/tracker_stacks.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/stages.hpp"
+#include "tests/support/traced.hpp"
+
+using namespace memtrace;
+using test::expect;
+using test::live_records;
+using test::traced;
+
+namespace {
+
+[[gnu::noinline]] void* allocate() {
+  void* block = memtrace_hook_malloc(100);
+  asm volatile("" : "+r"(block));
+  return block;
+}
+
+// From one place, so that the walk is remembered after the first.
+void warm_up() {
+  for (int i = 0; i < 3; ++i) memtrace_hook_free(allocate());
+}
+
+}  // namespace
+
+TEST_CASE("who is ready records and erases shortly, each one time") {
+  CHECK(traced([] {
+    void* first = allocate();
+    expect(tracker::erased_shortly(first));  // whoever has recorded one is ready
+    expect(!tracker::erased_shortly(first));
+    for (std::uint64_t i = 1; i <= 10; ++i) {
+      (void)allocate();
+      expect(live_records() == i);
+      expect(tracker::samples_recorded() == i + 1);
+    }
+    expect(t_state.countdown == 0);
+    expect(t_state.guard_sp == 0);
+    expect(test::lost() == 0);
+  }));
+}
+
+TEST_CASE("a thread that is inside a hook, or has recorded nothing yet, takes the long way") {
+  CHECK(traced([] {
+    expect(!tracker::erased_shortly(&t_state));
+    void* block = allocate();
+    warm_up();
+    const Caller caller{__builtin_frame_address(0), nullptr};
+    {
+      const InHook hook;
+      expect(!tracker::recorded_shortly(&t_state, 8, caller));
+    }
+    expect(live_records() == 1);
+    expect(tracker::erased_shortly(block));
+  }));
+}
+
+TEST_CASE("a pause, the end of tracing and a fork end the short way at once") {
+  CHECK(traced([] {
+    warm_up();
+    void* block = allocate();
+    tracker::pause(true);
+    expect(!tracker::erased_shortly(block));
+    memtrace_hook_free(allocate());  // not recorded, and looked for in vain
+    expect(live_records() == 1);
+    tracker::pause(false);
+    expect(!tracker::erased_shortly(block));
+    warm_up();
+    expect(live_records() == 1);
+    expect(test::in_child([&] {
+             expect(!tracker::erased_shortly(block));
+             warm_up();
+             expect(g_counters.forks_seen == 1);
+             expect(tracker::erased_shortly(block));
+             expect(live_records() == 0);
+           }).fine());
+    expect(live_records() == 1);
+    expect(g_counters.forks_seen == 0);
+    tracker::disarm();
+    expect(!tracker::erased_shortly(block));
+    (void)allocate();
+    expect(live_records() == 1);
+  }));
+}
+
+TEST_CASE("a changed number is nobody's, and none is kept from before") {
+  std::atomic<std::uint64_t> wiped{0};
+  ReadyEpoch epoch;
+  epoch.start(&wiped);
+  const std::uint64_t first = epoch.current();
+  CHECK(first != 0);
+  CHECK(first != ReadyEpoch::kNever);
+  wiped = 0;  // as in a child
+  CHECK(epoch.current() == 0);
+  epoch.changed();
+  CHECK(epoch.current() != first);
+  CHECK(epoch.current() != 0);
+}
