@@ -12,6 +12,7 @@ void LiveTable::start(PageArena& arena, std::uint32_t shard_count, Filter filter
   shard_mask_ = shard_count - 1;
   shard_shift_ = 63 - __builtin_ctz(shard_count);
   birth_base_ = now_ns;
+  if (filter == Filter::kEveryAddress) neighbour_bits_ = __builtin_ctz(kPageBytes);
   // Without memory it goes on saying that everything may be here.
   if (filter == Filter::kCounting) (void)filter_.start(arena, fixed);
 }
@@ -45,7 +46,7 @@ LiveTable::Insert LiveTable::insert(const LiveRecord& record, LockOwner owner, L
 LiveTable::Insert LiveTable::insert_only(const LiveRecord& record, LockOwner owner, LiveRecord& replaced) {
   if (!filter_.counting() && insert_at_home(record, owner)) return Insert::kAdded;
   const std::uint64_t hash = address_hash(record.address);
-  Shard& shard = shard_of(hash);
+  Shard& shard = shard_of(record.address);
   const LockScope scope(shard.lock, owner);
   if (!scope.held()) return Insert::kLostLock;
   return insert_under_lock(shard, hash, record, replaced);
@@ -78,7 +79,7 @@ LiveTable::Erase LiveTable::erase(Address address, LockOwner owner, LiveRecord& 
     return Erase::kErased;
   }
   const std::uint64_t hash = address_hash(value(address));
-  Shard& shard = shard_of(hash);
+  Shard& shard = shard_of(value(address));
   const LockScope scope(shard.lock, owner);
   if (!scope.held()) return Erase::kLostLock;
   return erase_under_lock(shard, hash, value(address), erased);

@@ -44,7 +44,7 @@ class LiveTable {
   // The common case of both, without a filter: hot in mode all. False: nothing was done, take the long way.
   [[nodiscard, gnu::always_inline]] bool insert_at_home(const LiveRecord& record, LockOwner owner) {
     const std::uint64_t hash = address_hash(record.address);
-    Shard& shard = shard_of(hash);
+    Shard& shard = shard_of(record.address);
     const LiveShard::Home home = shard.records.prefetch(hash);
     if (!shard.lock.try_acquire(owner)) [[unlikely]] {
       return false;
@@ -56,7 +56,7 @@ class LiveTable {
   [[nodiscard, gnu::always_inline]] bool erase_at_home(std::uint64_t address, LockOwner owner,
                                                        PackedRecord& erased) {
     const std::uint64_t hash = address_hash(address);
-    Shard& shard = shard_of(hash);
+    Shard& shard = shard_of(address);
     const LiveShard::Home home = shard.records.prefetch(hash);
     if (!shard.lock.try_acquire(owner)) [[unlikely]] {
       return false;
@@ -89,8 +89,9 @@ class LiveTable {
   };
   static_assert(sizeof(Shard) == 64);
 
-  [[nodiscard, gnu::always_inline]] Shard& shard_of(std::uint64_t hash) {
-    return shards_[hash >> 1 >> shard_shift_];  // in two steps: a single shard's would shift by 64
+  [[nodiscard, gnu::always_inline]] Shard& shard_of(std::uint64_t address) {
+    // In two steps: a single shard's would shift by 64.
+    return shards_[address_hash(address >> neighbour_bits_) >> 1 >> shard_shift_];
   }
   [[nodiscard]] Insert insert_only(const LiveRecord& record, LockOwner owner, LiveRecord& replaced);
   [[nodiscard, gnu::noinline]] Insert insert_under_lock(Shard& shard, std::uint64_t hash,
@@ -104,6 +105,9 @@ class LiveTable {
   PageArena* arena_ = nullptr;
   std::uint32_t shard_mask_ = 0;
   int shard_shift_ = 63;  // the highest bits of a hash choose its shard, at most ten: a filter's word has one
+  // Without a filter, blocks of a page are in one shard: a thread, which allocates from pages of its own, has
+  // the lines of few shards in its cache, and seldom those of another thread.
+  int neighbour_bits_ = 0;
   std::int64_t birth_base_ = 0;
   std::atomic<LiveShard::Bucket*> first_{nullptr};
   LiveFilter filter_;
