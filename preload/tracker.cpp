@@ -20,28 +20,6 @@ namespace {
 // More than any host needs between two cold paths of a thread that is not to be sampled.
 constexpr std::uint64_t kNever = INT64_MAX;
 
-// False: lost, and counted.
-bool insert(const LiveRecord& record) {
-  LiveRecord replaced;
-  switch (g_tracker.live.insert(record, this_thread_owner(), replaced)) {
-    case LiveTable::Insert::kAdded:
-      return true;
-    case LiveTable::Insert::kReplaced:
-      count(g_counters.replaced_records);
-      return true;
-    case LiveTable::Insert::kReplacedLost:
-      count(g_counters.replaced_records);
-      [[fallthrough]];
-    case LiveTable::Insert::kLost:
-      count(g_counters.lost_table_full);
-      return false;
-    case LiveTable::Insert::kLostLock:
-      count(g_counters.lost_lock);
-      return false;
-  }
-  return false;
-}
-
 void record_sample(const InHook& hook, const void* block, std::size_t size, Caller caller) {
   const Recorded recorded = capture(hook, caller);
   if (recorded.stack == StackId::kNone) return;
@@ -88,6 +66,27 @@ LiveFilter::Fixed bootstrap_blocks() {
 }
 
 }  // namespace
+
+bool insert(const LiveRecord& record) {
+  LiveRecord replaced;
+  switch (g_tracker.live.insert(record, this_thread_owner(), replaced)) {
+    case LiveTable::Insert::kAdded:
+      return true;
+    case LiveTable::Insert::kReplaced:
+      count(g_counters.replaced_records);
+      return true;
+    case LiveTable::Insert::kReplacedLost:
+      count(g_counters.replaced_records);
+      [[fallthrough]];
+    case LiveTable::Insert::kLost:
+      count(g_counters.lost_table_full);
+      return false;
+    case LiveTable::Insert::kLostLock:
+      count(g_counters.lost_lock);
+      return false;
+  }
+  return false;
+}
 
 void start(const Options& options, std::uint64_t seed) {
   Tracker& tracker = g_tracker;

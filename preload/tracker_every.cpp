@@ -1,5 +1,5 @@
-// The short way of mode all: what nearly every malloc and free of a program under it takes. It decides
-// nothing: where anything is not as it nearly always is, it has done nothing, and the long way begins anew.
+// The short way of mode all: what nearly every malloc and free of a program under it takes, once its thread
+// has found everything ready. Whatever changes that sends it back to the long way.
 #include "preload/counters.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/tracker.hpp"
@@ -15,25 +15,32 @@ namespace {
   return slab && slab->ready_epoch == g_tracker.epoch.current() ? slab : nullptr;
 }
 
+// By value: a record that is passed by address would be in memory in any case.
+[[gnu::noinline]] bool insert_copy(LiveRecord record) { return insert(record); }
+
 [[gnu::always_inline]] inline bool record(const void* block, std::size_t size, Caller caller) {
   const std::int64_t now_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);  // a call: before there is much to keep
   ThreadSlab* const slab = ready_slab();
   if (!slab || t_state.guard_sp != 0) return false;
   const InHook hook;
-  RememberedWalk* const walk = walk_again(caller, *slab);
-  if (!walk) return false;
+  Recorded recorded{StackId::kNone, walk_again(caller, *slab)};
+  if (recorded.walk) [[likely]] {
+    recorded.stack = recorded.walk->stack.load(std::memory_order_relaxed);
+  } else {
+    recorded = capture(hook, caller);
+    if (recorded.stack == StackId::kNone) return true;  // lost, and counted
+  }
   LiveRecord record;
   record.address = reinterpret_cast<std::uint64_t>(block);
   record.size_bytes = size;
   record.sample_number = t_state.next_sample;
   record.birth_ns = now_ns;
-  record.stack = walk->stack.load(std::memory_order_relaxed);
+  record.stack = recorded.stack;
   record.thread = t_state.serial;
   if (!PackedRecord::fits_thread(record.thread)) __builtin_unreachable();  // it would not be ready
-  if (!g_tracker.live.insert_at_home(record, this_thread_owner())) return false;
+  if (!g_tracker.live.insert_at_home(record, this_thread_owner()) && !insert_copy(record)) return true;
   t_state.next_sample = record.sample_number + 1;
-  const Weight weight = whole(1, size);
-  walk->count(weight.count, weight.bytes);
+  count_allocated(recorded, whole(1, size));
   count_sample_of(*slab);
   return true;
 }

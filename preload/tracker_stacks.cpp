@@ -101,14 +101,6 @@ Recorded capture(const InHook&, Caller caller) {
   return recorded;
 }
 
-void count_allocated(const Recorded& recorded, const Weight& weight) {
-  if (recorded.walk) {
-    recorded.walk->count(weight.count, weight.bytes);
-  } else {
-    count_allocated(recorded.stack, weight);
-  }
-}
-
 void count_allocated(StackId stack, const Weight& weight) {
   if (StackEntry* entry = g_tracker.stacks.find(stack)) {
     count(entry->allocated_count, weight.count);

@@ -38,8 +38,14 @@ struct Recorded {
 
 // What was allocated by a stack, once a table took it. Frees are not summed: they are what is not live any
 // more.
-void count_allocated(const Recorded& recorded, const Weight& weight);
 void count_allocated(StackId stack, const Weight& weight);
+[[gnu::always_inline]] inline void count_allocated(const Recorded& recorded, const Weight& weight) {
+  if (recorded.walk) [[likely]] {
+    recorded.walk->count(weight.count, weight.bytes);
+  } else {
+    count_allocated(recorded.stack, weight);
+  }
+}
 [[nodiscard]] inline Weight whole(std::uint64_t count, std::uint64_t bytes) {
   return {count << Weight::kCountBits, bytes << Weight::kBytesBits};
 }
@@ -62,6 +68,9 @@ void check_walk(Caller caller, StackId remembered);
 #endif
   return &walk;
 }
+
+// Into the live table. False: lost, and counted.
+[[nodiscard]] bool insert(const LiveRecord& record);
 
 // One more allocation recorded.
 void count_sample();

@@ -208,27 +208,29 @@ namespace {
 // Notes the words that steps depend on. A saved rbp counts once a step uses it.
 class Notes {
  public:
-  explicit Notes(RememberedWalk* walk) : walk_(walk) {}
+  explicit Notes(RememberedWalk& walk) : walk_(walk) {}
 
   [[gnu::always_inline]] void saw(std::uintptr_t at, std::uintptr_t word) {
-    if (walk_ && !walk_->add(at, word)) walk_ = nullptr;
+    walk_.note(count_++, at, word);
+    last_at_ = at;
   }
   [[gnu::always_inline]] void saved_rbp(std::uintptr_t at) { rbp_at_ = at; }
   [[gnu::always_inline]] void uses_rbp(std::uintptr_t rbp) {
-    if (!walk_) return;
     if (rbp_at_ == 0) {
-      walk_->uses_rbp();
+      walk_.uses_rbp();
     } else if (rbp_at_ != noted_rbp_at_) {
       noted_rbp_at_ = rbp_at_;
-      saw(rbp_at_, rbp);
+      walk_.note(count_++, rbp_at_, rbp);
     }
   }
-  void give_up() { walk_ = nullptr; }
-  [[nodiscard]] RememberedWalk* walk() const { return walk_; }
+  void give_up() { count_ = RememberedWalk::kMaxWords + 1; }
+  [[nodiscard]] RememberedWalk* walk() const { return walk_.complete(count_, last_at_) ? &walk_ : nullptr; }
 
  private:
-  RememberedWalk* walk_;
-  std::uintptr_t rbp_at_ = 0;  // 0: the register's own value
+  RememberedWalk& walk_;
+  std::size_t count_ = 0;
+  std::uintptr_t last_at_ = 0;  // of a return address: they lie above what was noted before
+  std::uintptr_t rbp_at_ = 0;   // 0: the register's own value
   std::uintptr_t noted_rbp_at_ = 0;
 };
 
@@ -315,7 +317,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
                               RememberedWalk*& remembered) {
   remembered->begin(reinterpret_cast<std::uintptr_t>(caller.cfa),
                     reinterpret_cast<std::uintptr_t>(caller.frame_pointer));
-  Notes notes(remembered);
+  Notes notes(*remembered);
   const Captured captured = walk_up(caller, frames, room, &slab, notes);
   remembered = notes.walk();
   return captured;
@@ -333,7 +335,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
   const auto rbp = reinterpret_cast<std::uintptr_t>(caller.frame_pointer);
   // Outside the part of the stack that is known, walks are not remembered.
   if (start <= slab.stack_low || start >= slab.stack_high) return nullptr;
-  std::uint8_t& latest = memo.latest_from(start, word_at(start - kWord));
+  std::uint16_t& latest = memo.latest_from(start, word_at(start - kWord));
   if (memo.walks[latest].still_holds(start, rbp)) [[likely]] {
     holds = true;
     return &memo.walks[latest];
@@ -356,7 +358,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
     pc = word_at(cfa - kWord);
     sp = cfa;
   }
-  latest = static_cast<std::uint8_t>(hash >> 56);
+  latest = static_cast<std::uint16_t>(hash >> (64 - WalkMemo::kWalkBits));
   RememberedWalk* walk = &memo.walks[latest];
   holds = walk->still_holds(start, rbp);
   return walk;

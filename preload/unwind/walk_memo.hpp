@@ -22,13 +22,9 @@ namespace memtrace {
 inline constinit std::atomic<std::uint64_t> g_rules_generation{1};
 
 struct alignas(64) RememberedWalk {
-  static constexpr std::uint32_t kMaxWords = 76;
-  static constexpr std::uint32_t kStride = 4;  // words compared between two branches
+  static constexpr std::size_t kMaxWords = 56;
+  static constexpr std::size_t kStride = 4;  // words compared between two branches
   static_assert(kMaxWords % kStride == 0);
-  struct Words {
-    std::uint32_t places[kStride];  // in words above sp - 1
-    std::uintptr_t words[kStride];
-  };
 
   std::uintptr_t sp = 0;        // where the walk began; 0: nothing valid
   std::uintptr_t rbp = 0;       // the register then
@@ -43,9 +39,9 @@ struct alignas(64) RememberedWalk {
     if (sp != now_sp) return false;
     const auto* base = reinterpret_cast<const std::uintptr_t*>(now_sp) - 1;
     std::uintptr_t difference = (rbp ^ now_rbp) & rbp_mask;
-    difference |= differences(base, read_[0]);
+    difference |= differences(base, 0);
     if (difference != 0) return false;  // walks from one place differ near their beginning, if at all
-    for (const Words* group = read_ + 1; group < end_; ++group) difference |= differences(base, *group);
+    for (std::size_t i = kStride; i < word_count_; i += kStride) difference |= differences(base, i);
     return difference == 0;
   }
 
@@ -58,18 +54,23 @@ struct alignas(64) RememberedWalk {
     word_count_ = 0;
   }
   void uses_rbp() { rbp_mask = ~std::uintptr_t{0}; }
-  // False: too many words to remember.
-  [[nodiscard, gnu::always_inline]] bool add(std::uintptr_t at, std::uintptr_t word) {
-    const std::uintptr_t place = (at + sizeof word - start_) / sizeof word;
-    if (word_count_ == kMaxWords || place > UINT32_MAX) return false;
-    add_at(static_cast<std::uint32_t>(place), word);
-    return true;
+  // The i-th word that the walk depends on. `at` never lies below the places of earlier words.
+  [[gnu::always_inline]] void note(std::size_t i, std::uintptr_t at, std::uintptr_t word) {
+    if (i >= kMaxWords) return;
+    places_[i] = static_cast<std::uint16_t>(place_of(at));
+    words_[i] = word;
   }
-  // Precondition: it has words: each walk read the return address it began with.
+  // False: too many words to remember, or too far away. `last_at`: where the last one was.
+  [[nodiscard]] bool complete(std::size_t words, std::uintptr_t last_at) {
+    word_count_ = words;
+    return words <= kMaxWords && place_of(last_at) <= UINT16_MAX;
+  }
+  // Precondition: it is complete, and has words: each walk read the return address it began with.
   void publish(StackId id) {
-    while (word_count_ % kStride != 0)
-      add_at(read_[0].places[0], read_[0].words[0]);  // again, to fill a group
-    end_ = read_ + word_count_ / kStride;
+    for (; word_count_ % kStride != 0; ++word_count_) {  // again, to fill the stride
+      places_[word_count_] = places_[0];
+      words_[word_count_] = words_[0];
+    }
     stack.store(id, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     sp = start_;
@@ -83,37 +84,37 @@ struct alignas(64) RememberedWalk {
   }
 
  private:
-  [[nodiscard, gnu::always_inline, gnu::no_sanitize("address", "thread")]] static std::uintptr_t differences(
-      const std::uintptr_t* base, const Words& group) {
+  [[nodiscard, gnu::always_inline, gnu::no_sanitize("address", "thread")]] std::uintptr_t differences(
+      const std::uintptr_t* base, std::size_t from) const {
+    const std::uint16_t* const places = places_ + from;
+    const std::uintptr_t* const words = words_ + from;
     std::uintptr_t difference = 0;
 #pragma GCC unroll 4
-    for (std::uint32_t i = 0; i < kStride; ++i) difference |= base[group.places[i]] ^ group.words[i];
+    for (std::size_t i = 0; i < kStride; ++i) difference |= base[places[i]] ^ words[i];
     return difference;
   }
-  [[gnu::always_inline]] void add_at(std::uint32_t place, std::uintptr_t word) {
-    Words& group = read_[word_count_ / kStride];
-    group.places[word_count_ % kStride] = place;
-    group.words[word_count_ % kStride] = word;
-    ++word_count_;
+
+  [[nodiscard]] std::uintptr_t place_of(std::uintptr_t at) const {
+    return (at + sizeof(std::uintptr_t) - start_) / sizeof(std::uintptr_t);
   }
 
   std::uintptr_t start_ = 0;
-  std::uint32_t word_count_ = 0;
-  const Words* end_ = nullptr;
-  Words read_[kMaxWords / kStride];
+  std::size_t word_count_ = 0;
+  std::uint16_t places_[kMaxWords];  // in words above sp - 1
+  std::uintptr_t words_[kMaxWords];
 };
-static_assert(sizeof(RememberedWalk) == 1024);
+static_assert(sizeof(RememberedWalk) == 640);
 
 struct WalkMemo {
-  static constexpr std::size_t kWalks = 256;
+  static constexpr int kWalkBits = 9;
+  static constexpr std::size_t kWalks = std::size_t{1} << kWalkBits;
 
-  std::uint8_t latest[kWalks];  // by where a walk begins: the one that held last
+  std::uint16_t latest[256];  // by where a walk begins: the one that held last
   RememberedWalk walks[kWalks];
 
   // Which walk held last from here.
-  [[nodiscard, gnu::always_inline]] std::uint8_t& latest_from(std::uintptr_t sp,
-                                                              std::uintptr_t return_address) {
-    static_assert(kWalks == 256);
+  [[nodiscard, gnu::always_inline]] std::uint16_t& latest_from(std::uintptr_t sp,
+                                                               std::uintptr_t return_address) {
     return latest[(sp ^ return_address * 8) * kMix >> 56];
   }
   void forget_all() {

@@ -106,7 +106,7 @@ TEST_CASE("realloc while stopped: the block stays the allocation that it was, at
   CHECK(traced([] {
     void* block = memtrace_hook_malloc(100);
     const std::uint64_t number = record_at(test::take_and_read(), block).sample_number;
-    g_tracker.paused = true;
+    tracker::pause(true);
     void* grown = memtrace_hook_realloc(block, 1 << 20);
     void* other = memtrace_hook_realloc(nullptr, 50);
     Snapshot held = test::take_and_read();
@@ -115,7 +115,7 @@ TEST_CASE("realloc while stopped: the block stays the allocation that it was, at
     expect(record_at(held, grown).sample_number == number);
     expect(memtrace_hook_realloc(grown, huge()) == nullptr);
     expect(test::take_and_read().records.size() == 1);
-    g_tracker.paused = false;
+    tracker::pause(false);
     grown = memtrace_hook_realloc(grown, 300);
     held = test::take_and_read();
     expect(held.records.size() == 1);
@@ -234,7 +234,7 @@ TEST_CASE("mremap while stopped: the mapping stays the allocation that it was, a
     char* first = map_pages(10);
     char* target = map_pages(40);
     const std::uint64_t number = record_at(test::take_and_read(), first).sample_number;
-    g_tracker.paused = true;
+    tracker::pause(true);
     // Onto a part of another: that part is gone, the whole of the first is there.
     char* moved = static_cast<char*>(
         memtrace_hook_mremap(first, 10 * kPage, 20 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, target));
@@ -261,7 +261,7 @@ TEST_CASE("mremap while stopped: the mapping stays the allocation that it was, a
     held = test::take_and_read();
     expect(held.records.size() == 2);
     expect(mine(held).size_bytes == 5 * kPage);
-    g_tracker.paused = false;
+    tracker::pause(false);
     expect(memtrace_hook_munmap(moved, 5 * kPage) == 0);
     expect(memtrace_hook_munmap(target, 40 * kPage) == 0);
     expect(memtrace_hook_munmap(twin, 20 * kPage) == 0);

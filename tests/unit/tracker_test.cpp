@@ -81,11 +81,11 @@ TEST_CASE("sizes that no allocator has fail, and leave the sampler as it was") {
 TEST_CASE("paused: nothing new is recorded, frees are") {
   CHECK(traced([] {
     void* before = memtrace_hook_malloc(10);
-    g_tracker.paused = true;
+    tracker::pause(true);
     void* meanwhile = memtrace_hook_malloc(10);
     memtrace_hook_free(before);
     expect(live_records() == 0);
-    g_tracker.paused = false;
+    tracker::pause(false);
     void* after = memtrace_hook_malloc(10);
     expect(live_records() == 1);
     memtrace_hook_free(after);
