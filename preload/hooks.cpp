@@ -72,21 +72,45 @@ void MEMTRACE_EXPORT(cfree)(void* block) {
   g_real.cfree(block);
 }
 
-void* MEMTRACE_EXPORT(calloc)(std::size_t count, std::size_t size) {
+// Where the allocator's functions do not call one another by name, a block is tried as malloc's: before the
+// real call. True: take the long way, which tries it anew.
+[[gnu::always_inline]] static inline bool asks_for_long_way(std::size_t size) {
+  if (g_real.nest) [[unlikely]] {
+    return true;
+  }
+  if (!Sampler::step(size)) [[likely]] {
+    return false;
+  }
+  Sampler::unstep(size);
+  return true;
+}
+
+[[gnu::noinline]] static void* calloc_slowly(std::size_t count, std::size_t size, std::size_t bytes,
+                                             Caller caller) {
   void* block;
   {
     const NestedCalls nested;
     block = g_real.calloc(count, size);
   }
-  tracker::allocated(block, count * size, MEMTRACE_CALLER);  // it succeeded: the product does not overflow
-  return block;
+  return tracker::allocated_probably(block, bytes, caller);
+}
+
+void* MEMTRACE_EXPORT(calloc)(std::size_t count, std::size_t size) {
+  std::size_t bytes = 0;
+  if (__builtin_mul_overflow(count, size, &bytes)) [[unlikely]] {
+    return g_real.calloc(count, size);  // fails by itself
+  }
+  if (asks_for_long_way(bytes)) [[unlikely]] {
+    return calloc_slowly(count, size, bytes, MEMTRACE_CALLER);
+  }
+  return g_real.calloc(count, size);
 }
 
 // realloc and reallocarray, whose real functions differ in their arguments only.
 using Resize = void* (*)(void* old, std::size_t a, std::size_t b);
 
-[[gnu::cold, gnu::noinline]] static void* resize_slowly(void* old, std::size_t size, Resize call,
-                                                        std::size_t a, std::size_t b, Caller caller) {
+[[gnu::noinline]] static void* resize_slowly(void* old, std::size_t size, Resize call, std::size_t a,
+                                             std::size_t b, Caller caller) {
   if (real::is_bootstrap(old)) {
     void* block = call(nullptr, a, b);
     const std::size_t had = real::bootstrap_size(old);
@@ -94,7 +118,7 @@ using Resize = void* (*)(void* old, std::size_t a, std::size_t b);
     return block;
   }
   tracker::TakenRecord taken;
-  if (old) tracker::take(old, taken);
+  if (old && tracker::may_be_live(old)) tracker::take(old, taken);
   void* block;
   {
     const NestedCalls nested;
@@ -105,35 +129,24 @@ using Resize = void* (*)(void* old, std::size_t a, std::size_t b);
   } else if (size != 0 || !old) {  // of size 0 it was freed in glibc, which says so with a null pointer
     tracker::put_back(taken);
   }
-  tracker::allocated(block, size, caller);
-  return block;
-}
-
-[[gnu::always_inline]] static inline void* resize(void* old, std::size_t size, Resize call, std::size_t a,
-                                                  std::size_t b, Caller caller) {
-  if (tracker::may_be_live(old)) [[unlikely]] {
-    return resize_slowly(old, size, call, a, b, caller);
-  }
-  void* block;
-  {
-    const NestedCalls nested;
-    block = call(old, a, b);
-  }
-  tracker::allocated(block, size, caller);
-  return block;
+  return tracker::allocated_probably(block, size, caller);
 }
 
 void* MEMTRACE_EXPORT(realloc)(void* old, std::size_t size) {
-  return resize(
-      old, size, [](void* block, std::size_t bytes, std::size_t) { return g_real.realloc(block, bytes); },
-      size, 0, MEMTRACE_CALLER);
+  if (tracker::may_be_live(old) || asks_for_long_way(size)) [[unlikely]] {
+    return resize_slowly(
+        old, size, [](void* block, std::size_t bytes, std::size_t) { return g_real.realloc(block, bytes); },
+        size, 0, MEMTRACE_CALLER);
+  }
+  return g_real.realloc(old, size);
 }
 
 void* MEMTRACE_EXPORT(reallocarray)(void* old, std::size_t count, std::size_t size) {
   std::size_t bytes = 0;
-  if (__builtin_mul_overflow(count, size, &bytes))
+  if (__builtin_mul_overflow(count, size, &bytes)) {
     return g_real.reallocarray(old, count, size);  // fails by itself
-  return resize(
+  }
+  return resize_slowly(
       old, bytes,
       [](void* block, std::size_t n, std::size_t each) { return g_real.reallocarray(block, n, each); }, count,
       size, MEMTRACE_CALLER);

@@ -71,6 +71,8 @@ class LiveTable {
     return filter_.may_contain(address);
   }
 
+  [[nodiscard]] LiveRecord unpacked(const PackedRecord& record) const { return record.unpacked(birth_base_); }
+
   [[nodiscard]] std::uint32_t shard_count() const { return shard_mask_ + 1; }
   // How many records copy_shard needs room for; may grow until it is called. 0 if the lock was not had.
   [[nodiscard]] std::size_t records_in(std::uint32_t shard);

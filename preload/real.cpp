@@ -223,6 +223,16 @@ MEMTRACE_SAME_WORDS void resolve() {
   g_resolvers.fetch_sub(1);
 }
 
+void look_for_nesting() {
+  const auto object_of = [](const void* code) -> const void* {
+    Dl_info info{};
+    return code && dladdr(code, &info) ? info.dli_fbase : nullptr;
+  };
+  const auto code = [](auto* function) { return reinterpret_cast<const void*>(function); };
+  const void* const glibc = object_of(dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
+  g_real.nest = !glibc || object_of(code(g_real.calloc)) != glibc || object_of(code(g_real.realloc)) != glibc;
+}
+
 void seal() {
   g_sealed.store(true);
   if (g_resolvers.load() != 0) return;  // another thread is still storing the same values: leave it writable

@@ -21,6 +21,8 @@ struct alignas(4096) RealFunctions {
 #define MEMTRACE_HOOK(name, result, parameters, kind) result(*name) parameters;
 #include "preload/hooked_functions.inc"
 #undef MEMTRACE_HOOK
+  // calloc and realloc may call malloc or free by name, so that their inner calls come to our hooks.
+  bool nest = true;
 };
 
 // Hidden where it is declared, too: else each hook asks the offset table where it is.
@@ -32,7 +34,11 @@ namespace real {
 // the bootstrap buffer below.
 void resolve();
 
-// After resolve(), once: makes the table read-only.
+// After resolve(), once: glibc's calloc and realloc are known not to nest. Trying it out would leave the
+// heap, and the program's addresses, other than they were.
+void look_for_nesting();
+
+// After that, once: makes the table read-only.
 void seal();
 
 // An address inside the allocator below us, once resolved.

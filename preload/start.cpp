@@ -158,6 +158,7 @@ bool start_tracing() {
     allocator = library.dli_saddr;
   }
   dl_iterate_phdr(note_allocator, allocator);
+  real::look_for_nesting();
   real::seal();
   tracker::start(options, options.seed ? options.seed : draw_seed());
   say_if_fallen_back(options.unwind);

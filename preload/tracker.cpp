@@ -193,6 +193,7 @@ void freed(const void* block) {
 }
 
 void take(const void* block, TakenRecord& taken) {
+  if (taken_shortly(block, taken)) return;
   if (!ready_to_erase()) return;
   const InHook hook;
   taken.taken = erase(block, taken.record);

@@ -115,6 +115,7 @@ struct TakenRecord {
   bool taken = false;
 };
 void take(const void* block, TakenRecord& taken);
+[[nodiscard]] bool taken_shortly(const void* block, TakenRecord& taken);
 void put_back(const TakenRecord& taken);
 // The real call made it another block of `size` bytes, which allocated() will hear of.
 void resized(const TakenRecord& taken, const void* block, std::size_t size);

@@ -19,9 +19,9 @@ namespace {
 [[gnu::noinline]] bool insert_copy(LiveRecord record) { return insert(record); }
 
 [[gnu::always_inline]] inline bool record(const void* block, std::size_t size, Caller caller) {
-  const std::int64_t now_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);  // a call: before there is much to keep
   ThreadSlab* const slab = ready_slab();
   if (!slab || t_state.guard_sp != 0) return false;
+  const std::int64_t now_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);  // a call: before there is much to keep
   const InHook hook;
   Recorded recorded{StackId::kNone, walk_again(caller, *slab)};
   if (recorded.walk) [[likely]] {
@@ -64,6 +64,16 @@ bool erased_shortly(const void* block) {
   if (!ready_slab()) return false;
   PackedRecord erased;
   return g_tracker.live.erase_at_home(reinterpret_cast<std::uint64_t>(block), this_thread_owner(), erased);
+}
+
+bool taken_shortly(const void* block, TakenRecord& taken) {
+  if (!ready_slab()) return false;
+  PackedRecord erased;
+  if (!g_tracker.live.erase_at_home(reinterpret_cast<std::uint64_t>(block), this_thread_owner(), erased)) {
+    return false;
+  }
+  taken = {g_tracker.live.unpacked(erased), true};
+  return true;
 }
 
 void ready_for_short_way(std::uint64_t epoch) {

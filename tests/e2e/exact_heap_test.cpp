@@ -34,5 +34,20 @@ TEST_CASE("every heap function is counted to the last unit, in snapshots and in 
   }
 }
 
+TEST_CASE("functions of an allocator that call one another by name are counted one time each") {
+  Preloaded victim("exact_heap");
+  const Ending ending = victim.exact().set("LD_PRELOAD", shim_path().string() + ":" + MEMTRACE_NESTING).run();
+  CAPTURE(ending.err);
+  REQUIRE(ending.exit_code == 0);
+  const auto reports = reports_in(ending.out);
+  REQUIRE(reports.size() == 3);
+  for (const Report& report : reports) {
+    CAPTURE(report.file);
+    const Snapshot snapshot = read_or_fail(report.file);
+    CHECK(difference(sites_of(snapshot), report.truth) == "");
+    CHECK(snapshot.self.at("nested_calls") > 0);
+  }
+}
+
 }  // namespace
 }  // namespace memtrace::test

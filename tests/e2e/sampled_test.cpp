@@ -83,5 +83,20 @@ TEST_CASE("a fixed seed gives the same samples again, another seed others") {
   CHECK(samples("7") != samples("8"));
 }
 
+TEST_CASE("a block is tried one time, also where calloc and realloc call malloc by name") {
+  for (const std::string between : {"", MEMTRACE_NESTING}) {
+    CAPTURE(between);
+    Preloaded victim("callocs");
+    victim.set("MEMTRACE_SAMPLE", "64KiB").set("MEMTRACE_SEED", "1").set("MEMTRACE_AT_EXIT", "1");
+    if (!between.empty()) victim.set("LD_PRELOAD", shim_path().string() + ":" + between);
+    REQUIRE(victim.run().exit_code == 0);
+    // 200,000 of 1,000 bytes and 100,000 of one, each with its own chance.
+    const double p = -std::expm1(-1000.0 / 65536);
+    const double expected = 200'000 * p + 100'000.0 / 65536;
+    const auto samples = static_cast<double>(victim.snapshot(0).self.at("samples"));
+    CHECK(std::abs(samples - expected) < 5 * std::sqrt(expected));
+  }
+}
+
 }  // namespace
 }  // namespace memtrace::test
