@@ -44,7 +44,7 @@ LiveTable::Insert LiveTable::insert(const LiveRecord& record, LockOwner owner, L
 }
 
 LiveTable::Insert LiveTable::insert_only(const LiveRecord& record, LockOwner owner, LiveRecord& replaced) {
-  if (!filter_.counting() && insert_at_home(record, owner)) return Insert::kAdded;
+  if (!filter_.counting() && insert_at_home(prefetch(record.address), record, owner)) return Insert::kAdded;
   const std::uint64_t hash = address_hash(record.address);
   Shard& shard = shard_of(record.address);
   const LockScope scope(shard.lock, owner);

@@ -24,6 +24,9 @@
 namespace memtrace {
 
 class LiveTable {
+ private:
+  struct Shard;
+
  public:
   // kReplacedLost: the address had a record, which is gone, and the new one found no room.
   enum class Insert : std::uint8_t { kAdded, kReplaced, kReplacedLost, kLost, kLostLock };
@@ -41,28 +44,34 @@ class LiveTable {
   [[nodiscard]] Insert insert(const LiveRecord& record, LockOwner owner, LiveRecord& replaced);
   [[nodiscard]] Erase erase(Address address, LockOwner owner, LiveRecord& erased);
 
+  // Where an address has its record, as it is brought on its way to the cache.
+  struct Place {
+    Shard* shard;
+    LiveShard::Home home;
+  };
+  [[nodiscard, gnu::always_inline]] Place prefetch(std::uint64_t address) {
+    Shard& shard = shard_of(address);
+    return {&shard, shard.records.prefetch(address_hash(address))};
+  }
   // The common case of both, without a filter: hot in mode all. False: nothing was done, take the long way.
-  [[nodiscard, gnu::always_inline]] bool insert_at_home(const LiveRecord& record, LockOwner owner) {
-    const std::uint64_t hash = address_hash(record.address);
-    Shard& shard = shard_of(record.address);
-    const LiveShard::Home home = shard.records.prefetch(hash);
-    if (!shard.lock.try_acquire(owner)) [[unlikely]] {
+  [[nodiscard, gnu::always_inline]] bool insert_at_home(const Place& place, const LiveRecord& record,
+                                                        LockOwner owner) {
+    if (!place.shard->lock.try_acquire(owner)) [[unlikely]] {
       return false;
     }
-    const bool done = shard.records.insert_at_home(home, record, hash, birth_base_);
-    shard.lock.release();
+    const bool done =
+        place.shard->records.insert_at_home(place.home, record, address_hash(record.address), birth_base_);
+    place.shard->lock.release();
     return done;
   }
   [[nodiscard, gnu::always_inline]] bool erase_at_home(std::uint64_t address, LockOwner owner,
                                                        PackedRecord& erased) {
-    const std::uint64_t hash = address_hash(address);
-    Shard& shard = shard_of(address);
-    const LiveShard::Home home = shard.records.prefetch(hash);
-    if (!shard.lock.try_acquire(owner)) [[unlikely]] {
+    const Place place = prefetch(address);
+    if (!place.shard->lock.try_acquire(owner)) [[unlikely]] {
       return false;
     }
-    const bool done = shard.records.erase_at_home(home, address, hash, erased);
-    shard.lock.release();
+    const bool done = place.shard->records.erase_at_home(place.home, address, address_hash(address), erased);
+    place.shard->lock.release();
     return done;
   }
 

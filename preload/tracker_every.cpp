@@ -21,6 +21,8 @@ namespace {
 [[gnu::always_inline]] inline bool record(const void* block, std::size_t size, Caller caller) {
   ThreadSlab* const slab = ready_slab();
   if (!slab || t_state.guard_sp != 0) return false;
+  const auto address = reinterpret_cast<std::uint64_t>(block);
+  const LiveTable::Place place = g_tracker.live.prefetch(address);    // there when the stack is known
   const std::int64_t now_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);  // a call: before there is much to keep
   const InHook hook;
   Recorded recorded{StackId::kNone, walk_again(caller, *slab)};
@@ -31,14 +33,14 @@ namespace {
     if (recorded.stack == StackId::kNone) return true;  // lost, and counted
   }
   LiveRecord record;
-  record.address = reinterpret_cast<std::uint64_t>(block);
+  record.address = address;
   record.size_bytes = size;
   record.sample_number = t_state.next_sample;
   record.birth_ns = now_ns;
   record.stack = recorded.stack;
   record.thread = t_state.serial;
   if (!PackedRecord::fits_thread(record.thread)) __builtin_unreachable();  // it would not be ready
-  if (!g_tracker.live.insert_at_home(record, this_thread_owner()) && !insert_copy(record)) return true;
+  if (!g_tracker.live.insert_at_home(place, record, this_thread_owner()) && !insert_copy(record)) return true;
   t_state.next_sample = record.sample_number + 1;
   count_allocated(recorded, whole(1, size));
   count_sample_of(*slab);

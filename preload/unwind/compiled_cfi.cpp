@@ -358,10 +358,9 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
     pc = word_at(cfa - kWord);
     sp = cfa;
   }
-  latest = static_cast<std::uint16_t>(hash >> (64 - WalkMemo::kWalkBits));
-  RememberedWalk* walk = &memo.walks[latest];
-  holds = walk->still_holds(start, rbp);
-  return walk;
+  const WalkMemo::Place place = memo.look_up(hash, start, rbp, latest);
+  holds = place.holds;
+  return place.walk;
 }
 
 }  // namespace memtrace

@@ -33,16 +33,18 @@ struct alignas(64) RememberedWalk {
   // Allocations of that stack since they were last added to its own sums.
   std::atomic<std::uint64_t> pending_count{0};
   std::atomic<std::uint64_t> pending_bytes{0};
-  // Whether a walk from here would read what that one read. Hot: no branch for each word.
+  // Whether a walk from here would read what that one read. Hot: a branch for four words.
   [[nodiscard, gnu::always_inline, gnu::no_sanitize("address", "thread")]] bool still_holds(
       std::uintptr_t now_sp, std::uintptr_t now_rbp) const {
     if (sp != now_sp) return false;
     const auto* base = reinterpret_cast<const std::uintptr_t*>(now_sp) - 1;
-    std::uintptr_t difference = (rbp ^ now_rbp) & rbp_mask;
-    difference |= differences(base, 0);
-    if (difference != 0) return false;  // walks from one place differ near their beginning, if at all
-    for (std::size_t i = kStride; i < word_count_; i += kStride) difference |= differences(base, i);
-    return difference == 0;
+    if (((rbp ^ now_rbp) & rbp_mask) != 0) return false;
+    std::size_t i = 0;
+    do {
+      if (differences(base, i) != 0) return false;
+      i += kStride;
+    } while (i < word_count_);
+    return true;
   }
 
   void begin(std::uintptr_t at_sp, std::uintptr_t at_rbp) {
@@ -106,16 +108,38 @@ struct alignas(64) RememberedWalk {
 static_assert(sizeof(RememberedWalk) == 640);
 
 struct WalkMemo {
-  static constexpr int kWalkBits = 9;
-  static constexpr std::size_t kWalks = std::size_t{1} << kWalkBits;
+  static constexpr int kSetBits = 7;
+  static constexpr std::size_t kSets = std::size_t{1} << kSetBits;
+  // Walks that agree in what chooses their set, as in a recursion, would drive one another out of a single
+  // place.
+  static constexpr std::size_t kWays = 4;
+  static constexpr std::size_t kWalks = kSets * kWays;
 
   std::uint16_t latest[256];  // by where a walk begins: the one that held last
+  std::uint8_t oldest[kSets];
   RememberedWalk walks[kWalks];
 
   // Which walk held last from here.
   [[nodiscard, gnu::always_inline]] std::uint16_t& latest_from(std::uintptr_t sp,
                                                                std::uintptr_t return_address) {
     return latest[(sp ^ return_address * 8) * kMix >> 56];
+  }
+  // That of a set which holds, or the one that gives way to a new one.
+  struct Place {
+    RememberedWalk* walk;
+    bool holds;
+  };
+  [[nodiscard]] Place look_up(std::uint64_t hash, std::uintptr_t sp, std::uintptr_t rbp,
+                              std::uint16_t& latest_here) {
+    const std::size_t set = hash >> (64 - kSetBits);
+    for (std::size_t i = set * kWays; i < (set + 1) * kWays; ++i) {
+      if (!walks[i].still_holds(sp, rbp)) continue;
+      latest_here = static_cast<std::uint16_t>(i);
+      return {&walks[i], true};
+    }
+    const std::size_t i = set * kWays + oldest[set]++ % kWays;
+    latest_here = static_cast<std::uint16_t>(i);
+    return {&walks[i], false};
   }
   void forget_all() {
     for (RememberedWalk& walk : walks) walk.sp = 0;
