@@ -21,6 +21,7 @@
 
 #include "analyzer/file_descriptor.hpp"
 #include "analyzer/process_status.hpp"
+#include "format/types.hpp"
 
 namespace memtrace {
 namespace {
@@ -108,11 +109,18 @@ bool has_ended(const FileDescriptor& process, pid_t pid) {
   return poll(&event, 1, 0) > 0;
 }
 
+// Queued with a value by which the shim knows it from signals that are the program's.
 int send_signal(const FileDescriptor& process, pid_t pid, int signal_number) {
-  if (process.valid() && syscall(SYS_pidfd_send_signal, process.get(), signal_number, nullptr, 0) == 0)
+  siginfo_t info{};
+  info.si_signo = signal_number;
+  info.si_code = SI_QUEUE;
+  info.si_pid = getpid();
+  info.si_uid = getuid();
+  info.si_value.sival_ptr = reinterpret_cast<void*>(kSnapshotIsMeant);
+  if (process.valid() && syscall(SYS_pidfd_send_signal, process.get(), signal_number, &info, 0) == 0)
     return 0;
   if (process.valid() && errno != ENOSYS) return errno;
-  return kill(pid, signal_number) == 0 ? 0 : errno;
+  return syscall(SYS_rt_sigqueueinfo, pid, signal_number, &info) == 0 ? 0 : errno;
 }
 
 SnapshotFailure timed_out(const SnapshotRequest& request, const SnapshotTarget& target) {
@@ -122,9 +130,8 @@ SnapshotFailure timed_out(const SnapshotRequest& request, const SnapshotTarget& 
           fmt::format(
               "process {} was signalled, and no snapshot came within {} ms. Look for: a directory that the "
               "process cannot write to (one of{}); the signal blocked by the thread that got it; a stopped "
-              "process; a program that handles this signal itself (start it with another MEMTRACE_SIGNAL, "
-              "such as "
-              "SIGRTMIN+1); a message on its stderr (MEMTRACE_LOG=info says more){}",
+              "process; a program that takes this signal over by means of its own (start it with another "
+              "MEMTRACE_SIGNAL, such as SIGRTMIN+1); a message on its stderr (MEMTRACE_LOG=info says more){}",
               request.pid, request.timeout.count(), places, target.doubt)};
 }
 
@@ -163,9 +170,8 @@ std::variant<fs::path, SnapshotFailure> take_remote_snapshot(const SnapshotReque
     if (ended)
       return SnapshotFailure{
           SnapshotFailure::Kind::kTimedOut,
-          fmt::format("process {} ended before its snapshot was whole; if its own handler "
-                      "of this signal ends it, start it with another MEMTRACE_SIGNAL, such "
-                      "as SIGRTMIN+1",
+          fmt::format("process {} ended before its snapshot was whole; if this signal ended it, "
+                      "start it with another MEMTRACE_SIGNAL, such as SIGRTMIN+1",
                       request.pid)};
     if (last_look) return timed_out(request, target);
     wait_for_change(inotify, process);

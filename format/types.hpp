@@ -30,6 +30,10 @@ enum class LookupAddress : std::uint64_t {};
 // An interned stack inside one process; 0 is "no stack".
 enum class StackId : std::uint32_t { kNone = 0 };
 
+// What `memtrace snap` queues with the trigger signal: a snapshot is meant, and nothing else, whatever
+// handler of its own the program has.
+inline constexpr std::uint64_t kSnapshotIsMeant = 0x6563'6172'746d'656d;  // "memtrace"
+
 // What an allocation is. Values are stored in snapshots: never renumber.
 enum class AllocKind : std::uint8_t {
   kHeap = 0,      // malloc and its family

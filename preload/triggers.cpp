@@ -3,7 +3,9 @@
 #include <errno.h>
 
 #include <atomic>
+#include <cstdint>
 
+#include "format/types.hpp"
 #include "preload/program_action.hpp"
 #include "preload/snapshot_thread.hpp"
 #include "preload/sys/diag.hpp"
@@ -74,6 +76,12 @@ void on_signal(int number, siginfo_t* info, void* context) {
   const bool sent = info->si_code == SI_USER || info->si_code == SI_QUEUE;
   const bool outside =
       sent && static_cast<std::uint64_t>(info->si_pid) != g_pid.load(std::memory_order_relaxed);
+  if (info->si_code == SI_QUEUE &&
+      reinterpret_cast<std::uint64_t>(info->si_value.sival_ptr) == kSnapshotIsMeant) {
+    if (ready) post_snapshot();
+    errno = saved_errno;
+    return;
+  }
   for (;;) {
     const ProgramHandler programs = g_program.current();
     if (!programs.function || (outside && programs.in_libjvm)) {

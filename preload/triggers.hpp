@@ -2,8 +2,9 @@
 //
 // The trigger signal is shared with programs that use it too: sigaction, the signal() family and the rest
 // that changes actions are hooked for that one signal. The program sees its own action installed; our handler
-// stays in front and tells the two uses apart by the sender. set_action and set_handler: any thread. The
-// handler: async-signal-safe, little stack unless there is something to say, errno kept.
+// stays in front and tells the two uses apart by the value that `memtrace snap` queues, else by the sender.
+// set_action and set_handler: any thread. The handler: async-signal-safe, little stack unless there is
+// something to say, errno kept.
 #pragma once
 
 #include <signal.h>
