@@ -58,7 +58,7 @@ bool parse_tags(std::string_view text, std::string_view& out) {
     }
   }
   out = text;
-  return pair;
+  return pair && text.size() <= kMaxTagsBytes;
 }
 
 bool parse_switch(std::string_view text, bool& on) {

@@ -19,6 +19,8 @@ struct SampleSetting {
   std::uint64_t interval_bytes = 512 * 1024;
 };
 
+inline constexpr std::size_t kMaxTagsBytes = 511;
+
 struct Options {
   enum class Enabled : std::uint8_t { kOff, kOn, kForced };  // MEMTRACE=0, 1, force
   Enabled enabled = Enabled::kOn;

@@ -57,7 +57,7 @@ class Snapshotter {
   FixedText<65> name_;
   FixedText<65> host_;
   FixedText<40> boot_id_;
-  FixedText<512> tags_;
+  FixedText<kMaxTagsBytes + 1> tags_;
   Path path_;
   std::byte* workspace_ = nullptr;
   Modules modules_;

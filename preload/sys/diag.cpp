@@ -77,7 +77,11 @@ void say(LogLevel level, const Line& line) {
   std::uint64_t inode = 0;
   if (!identify_stderr(device, inode) || device != g_device || inode != g_inode) return;
   FixedText<540> whole;
-  whole << "memtrace: " << line.view() << "\n";
+  whole << "memtrace: ";
+  // Values of the environment are not trusted with the terminal.
+  for (const char c : line.view())
+    whole << std::string_view(static_cast<unsigned char>(c) < ' ' || c == 127 ? "?" : &c, 1);
+  whole << "\n";
   write_politely(whole.c_str(), whole.view().size());
 }
 

@@ -31,6 +31,18 @@ TEST_CASE("a message is one line with the prefix") {
   CHECK(captured.text() == "memtrace: disk full\n");
 }
 
+TEST_CASE("no byte of a value reaches the terminal as a command") {
+  std::string line;
+  for (int c = 1; c < 256; ++c) line += static_cast<char>(c);
+  test::CapturedStderr captured;
+  diag::set_level(LogLevel::kWarn);
+  diag::say(LogLevel::kError, line_of(line));
+  const std::string told = captured.text();
+  CHECK(told.starts_with("memtrace: " + std::string(31, '?') + " !"));
+  CHECK(told.find("~?\x80") != std::string::npos);
+  CHECK(told.find_first_of("\x1b\r\t\x7f") == std::string::npos);
+}
+
 TEST_CASE("levels above the wanted one are dropped") {
   test::CapturedStderr captured;
   std::string expected;

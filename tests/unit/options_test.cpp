@@ -152,6 +152,14 @@ TEST_CASE("every setting's bad values: one line, and the default") {
   }
 }
 
+TEST_CASE("tags that a snapshot has no room for are refused, not cut") {
+  const std::string longest = "a=" + std::string(509, 'x');
+  CHECK(read({"MEMTRACE_TAGS=" + longest}).options.tags == longest);
+  const Read result = read({"MEMTRACE_TAGS=" + longest + "y"});
+  CHECK(result.options.tags.empty());
+  CHECK(result.messages.starts_with("memtrace: MEMTRACE_TAGS=a=xxx"));
+}
+
 TEST_CASE("an empty value is as good as none") {
 #define MEMTRACE_OPTION(NAME, member, parser, initial, text) "MEMTRACE_" #NAME "=",
   const Read result = read({
