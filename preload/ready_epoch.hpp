@@ -15,6 +15,7 @@ namespace memtrace {
 class ReadyEpoch {
  public:
   static constexpr std::uint64_t kNever = UINT64_MAX;  // of a thread that found nothing ready yet
+  static constexpr std::uint64_t kChild = 0;           // of a forked child that is not set up
 
   // `wiped_in_children`: the fork guard's. nullptr where children are not noticed anyway.
   void start(std::atomic<std::uint64_t>* wiped_in_children) {

@@ -79,7 +79,8 @@ bool taken_shortly(const void* block, TakenRecord& taken) {
 }
 
 void ready_for_short_way(std::uint64_t epoch) {
-  if (!PackedRecord::fits_thread(t_state.serial)) return;
+  // A child was set up in between: the number says nothing here, and is every other child's, too.
+  if (epoch == ReadyEpoch::kChild || !PackedRecord::fits_thread(t_state.serial)) return;
   if (ThreadSlab* const slab = g_thread_slabs.of_this_thread()) slab->ready_epoch = epoch;
 }
 

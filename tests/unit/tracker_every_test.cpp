@@ -84,6 +84,21 @@ TEST_CASE("a pause, the end of tracing and a fork end the short way at once") {
   }));
 }
 
+TEST_CASE("a grandchild whose parent was set up by its last allocation is set up as well") {
+  CHECK(traced([] {
+    void* block = allocate();
+    expect(test::in_child([&] {
+             (void)allocate();
+             expect(g_counters.forks_seen == 1);
+             expect(test::in_child([&] {
+                      expect(!tracker::erased_shortly(block));
+                      (void)allocate();
+                      expect(g_counters.forks_seen == 2);
+                    }).fine());
+           }).fine());
+  }));
+}
+
 TEST_CASE("a changed number is nobody's, and none is kept from before") {
   std::atomic<std::uint64_t> wiped{0};
   ReadyEpoch epoch;
