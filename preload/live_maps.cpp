@@ -171,8 +171,8 @@ std::size_t LiveMaps::copy(Mapping* out, std::size_t room) {
   return copied;
 }
 
-std::uint32_t LiveMaps::repair_after_fork() {
-  if (!lock_.reset_after_fork()) return 0;
+std::uint32_t LiveMaps::repair_after_fork(LockOwner survivor) {
+  if (!lock_.reset_after_fork(survivor)) return 0;
   const std::uint32_t dropped = mapping_count_ - free_slots_;
   fragments_ = nullptr;  // given up, not given back: what they point at may be half written
   fragment_count_ = fragment_capacity_ = 0;

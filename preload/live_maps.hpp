@@ -106,7 +106,7 @@ class LiveMaps {
   [[nodiscard]] std::size_t mapping_slots() const { return mapping_count_; }
 
   // Returns how many mappings were dropped.
-  [[nodiscard]] std::uint32_t repair_after_fork();
+  [[nodiscard]] std::uint32_t repair_after_fork(LockOwner survivor);
 
  private:
   static constexpr std::uint32_t kMaxEntries = std::uint32_t{1} << 18;

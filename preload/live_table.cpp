@@ -129,11 +129,11 @@ std::size_t LiveTable::copy_shard(std::uint32_t shard_number, LiveRecord* out, s
   return shard.records.copy(out, birth_base_);
 }
 
-std::uint32_t LiveTable::repair_after_fork() {
+std::uint32_t LiveTable::repair_after_fork(LockOwner survivor) {
   std::uint32_t lost = 0;
   filter_.abandon_growth_after_fork();
   for (std::uint32_t i = 0; i <= shard_mask_; ++i) {
-    if (shards_[i].lock.reset_after_fork()) lost += shards_[i].records.rebuild(*arena_);
+    if (shards_[i].lock.reset_after_fork(survivor)) lost += shards_[i].records.rebuild(*arena_);
   }
   return lost;
 }

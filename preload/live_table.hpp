@@ -90,7 +90,7 @@ class LiveTable {
   [[nodiscard]] std::size_t copy_shard(std::uint32_t shard, LiveRecord* out, std::size_t room);
 
   // Returns how many records were lost: where a shard cannot be rebuilt for want of memory.
-  [[nodiscard]] std::uint32_t repair_after_fork();
+  [[nodiscard]] std::uint32_t repair_after_fork(LockOwner survivor);
 
  private:
   struct alignas(64) Shard {

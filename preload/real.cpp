@@ -10,6 +10,7 @@
 #include "preload/sys/old_symbols.hpp"
 #include "preload/sys/page_arena.hpp"
 #include "preload/sys/syscalls.hpp"
+#include "preload/sys/thread_id.hpp"
 #include "preload/thread_state.hpp"
 
 namespace memtrace {
@@ -229,7 +230,7 @@ void look_for_nesting() {
     return code && dladdr(code, &info) ? info.dli_fbase : nullptr;
   };
   const auto code = [](auto* function) { return reinterpret_cast<const void*>(function); };
-  const void* const glibc = object_of(dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
+  const void* const glibc = object_of(code(gnu_get_libc_version));
   g_real.nest = !glibc || object_of(code(g_real.calloc)) != glibc || object_of(code(g_real.realloc)) != glibc;
 }
 

@@ -47,8 +47,12 @@ class Sampler {
 #endif
   }
 
-  // Cold. Takes the step back: the allocation is yet to be tried.
-  static void unstep(std::uint64_t size_bytes) { t_state.countdown += size_bytes + (size_bytes == 0); }
+  // Cold. Takes the step back: the allocation is yet to be tried. What a handler allocated since has gone by
+  // untried; where that was more than was left, the next allocation is due.
+  static void unstep(std::uint64_t size_bytes) {
+    t_state.countdown += size_bytes + (size_bytes == 0);
+    if (static_cast<std::int64_t>(t_state.countdown) < 0) t_state.countdown = 0;
+  }
 
   // Cold. Sets this thread's countdown for the next sample; false if the thread had none yet, which means
   // that the allocation at hand was not tried: call step() again. Precondition: the thread has a serial.

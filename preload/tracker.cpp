@@ -127,8 +127,8 @@ void disarm() {
 bool adopt_child(ForkGuard::State state) {
   if (state == ForkGuard::State::kBeingAdopted) return false;
   count(g_counters.forks_seen);
-  count(g_counters.lost_table_full, g_tracker.live.repair_after_fork());
-  count(g_counters.lost_maps, g_tracker.maps.repair_after_fork());
+  count(g_counters.lost_table_full, g_tracker.live.repair_after_fork(this_thread_owner()));
+  count(g_counters.lost_maps, g_tracker.maps.repair_after_fork(this_thread_owner()));
   if (g_tracker.gate.reset_after_fork() && g_tracker.unwinder.takes_locks) {
     count(g_counters.unwinders_lost_in_fork);
     g_tracker.unwinder = {capture_by_frame_pointer, "fp"};

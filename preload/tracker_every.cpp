@@ -20,11 +20,12 @@ namespace {
 
 [[gnu::always_inline]] inline bool record(const void* block, std::size_t size, Caller caller) {
   ThreadSlab* const slab = ready_slab();
-  if (!slab || t_state.guard_sp != 0) return false;
+  if (!slab) return false;
   const auto address = reinterpret_cast<std::uint64_t>(block);
   const LiveTable::Place place = g_tracker.live.prefetch(address);    // there when the stack is known
   const std::int64_t now_ns = sys::clock_ns(CLOCK_MONOTONIC_COARSE);  // a call: before there is much to keep
   const InHook hook;
+  if (!hook.entered()) return false;
   Recorded recorded{StackId::kNone, walk_again(caller, *slab)};
   if (recorded.walk) [[likely]] {
     recorded.stack = recorded.walk->stack.load(std::memory_order_relaxed);
@@ -57,9 +58,11 @@ void* allocated_probably(void* block, std::size_t size, Caller caller) {
 }
 
 bool recorded_shortly(const void* block, std::size_t size, Caller caller) {
-  if (!record(block, size, caller)) return false;
-  t_state.countdown = 0;
-  return true;
+  if (!ready_slab()) return false;
+  Sampler::unstep(size);  // or what a handler allocates meanwhile would be no trial
+  if (record(block, size, caller)) return true;
+  (void)Sampler::step(size);
+  return false;
 }
 
 bool erased_shortly(const void* block) {

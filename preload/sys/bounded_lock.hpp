@@ -46,8 +46,14 @@ class BoundedLock {
   }
 
   // In a forked child, before other threads exist: true if a thread that is gone held the lock, which is free
-  // now.
-  [[nodiscard]] bool reset_after_fork() { return word_.exchange(0, std::memory_order_relaxed) != 0; }
+  // now. `survivor` is the one that is not gone: where a handler forked in the midst of its section, it has
+  // yet to come back to it.
+  [[nodiscard]] bool reset_after_fork(LockOwner survivor) {
+    const std::uint32_t holder = word_.load(std::memory_order_relaxed) & ~kStuck;
+    if (holder == 0 || holder == static_cast<std::uint32_t>(survivor)) return false;
+    word_.store(0, std::memory_order_relaxed);
+    return true;
+  }
 
  private:
   static constexpr std::uint32_t kStuck =

@@ -41,7 +41,7 @@ TEST_CASE("a thread that meets its own lock is told at once, and the lock stays 
   CHECK(sys::clock_ns(CLOCK_MONOTONIC) - before < 1'000'000'000);
   // The scope that did not get it has not released it.
   bool other = true;
-  test::run_threads(1, [&](unsigned) { other = lock.reset_after_fork(); });
+  test::run_threads(1, [&](unsigned) { other = lock.reset_after_fork(LockOwner::kNobody); });
   CHECK(other);
 }
 
@@ -63,8 +63,10 @@ TEST_CASE("waiting ends when the holder does not let go") {
 
 TEST_CASE("a forked child gets the lock of a thread that vanished, and knows") {
   BoundedLock lock;
-  CHECK_FALSE(lock.reset_after_fork());
+  CHECK_FALSE(lock.reset_after_fork(LockOwner::kNobody));
   REQUIRE(lock.acquire(kSecond));
-  CHECK(lock.reset_after_fork());
+  CHECK_FALSE(lock.reset_after_fork(kSecond));  // not gone: in the midst of its section
+  CHECK_FALSE(lock.acquire(kSecond));
+  CHECK(lock.reset_after_fork(kFirst));
   CHECK(lock.acquire(kFirst));
 }

@@ -356,10 +356,10 @@ TEST_CASE("a forked child drops mappings only if they were being changed") {
   const Maps maps;
   for (std::uint64_t n = 0; n < 3; ++n) REQUIRE(maps.insert(n, 1, n));
   CHECK(unmap(maps, 1, 1).size() == 1);
-  CHECK(maps->repair_after_fork() == 0);
+  CHECK(maps->repair_after_fork(LockOwner::kNobody) == 0);
   CHECK(maps.bytes().size() == 2);
   REQUIRE(reach(test::Member<Lock>{}, *maps.maps).acquire(LockOwner{9}));
-  CHECK(maps->repair_after_fork() == 2);
+  CHECK(maps->repair_after_fork(LockOwner::kNobody) == 2);
   CHECK(maps.bytes().empty());
   CHECK(maps.insert(0, 1, 7));
   CHECK(maps.bytes().size() == 1);

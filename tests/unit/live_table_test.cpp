@@ -248,7 +248,7 @@ TEST_CASE("a forked child repairs what a vanished thread was changing") {
     }
     reach(test::Member<Count>{}, records) += 3;
   }
-  CHECK(table.table->repair_after_fork() == 0);
+  CHECK(table.table->repair_after_fork(LockOwner::kNobody) == 0);
   CHECK(equal(*table.table, shadow));
   for (const auto& [address, record] : shadow) {
     CHECK(table.erase(address) == LiveTable::Erase::kErased);
@@ -261,8 +261,24 @@ TEST_CASE("a repair without memory loses the shard, says how much, and leaves it
   const Table table(1, kPageBytes);
   for (std::uint64_t n = 0; n < 10; ++n) (void)table.insert(record_of(address_number(n), n));
   REQUIRE(reach(test::Member<Shards>{}, *table.table)[0].lock.acquire(LockOwner{9}));
-  CHECK(table.table->repair_after_fork() == 10);
+  CHECK(table.table->repair_after_fork(LockOwner::kNobody) == 10);
   CHECK(equal(*table.table, {}));
   CHECK(table.insert(record_of(16, 1)) == LiveTable::Insert::kAdded);
   CHECK(equal(*table.table, {{16, record_of(16, 1)}}));
+}
+
+TEST_CASE("a handler that forks in the midst of an erase leaves the array to the section that goes on") {
+  const Table table(1);
+  for (std::uint64_t n = 1; n <= 1000; ++n) (void)table.insert(record_of(n * 64, n));
+  auto& shards = reach(test::Member<Shards>{}, *table.table);
+  const auto layout = [&] { return reach(test::Member<Layout>{}, shards[0].records).load(); };
+  const std::uint64_t before = layout();
+  REQUIRE(shards[0].lock.acquire(LockOwner{9}));
+  CHECK(table.table->repair_after_fork(LockOwner{9}) == 0);
+  CHECK(layout() == before);
+  CHECK_FALSE(shards[0].lock.acquire(LockOwner{9}));  // still held, by the thread that forked
+  CHECK(table.table->repair_after_fork(LockOwner{8}) == 0);
+  CHECK(layout() != before);
+  CHECK(shards[0].lock.acquire(LockOwner{9}));
+  shards[0].lock.release();
 }

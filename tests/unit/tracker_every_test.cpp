@@ -84,6 +84,25 @@ TEST_CASE("a pause, the end of tracing and a fork end the short way at once") {
   }));
 }
 
+TEST_CASE("a countdown that was jumped out of, or stepped by a handler, does not silence its thread") {
+  for (const bool all : {true, false}) {
+    CHECK(traced(
+        [] {
+          warm_up();
+          for (const std::uint64_t left : {std::uint64_t{0}, std::uint64_t{50}}) {
+            t_state.countdown = left;
+            const std::uint64_t before = tracker::samples_recorded();
+            expect(Sampler::step(100));   // malloc has stepped,
+            expect(!Sampler::step(200));  // a handler allocates,
+            Sampler::unstep(100);         // and malloc goes on
+            memtrace_hook_free(allocate());
+            expect(tracker::samples_recorded() == before + 1);
+          }
+        },
+        all ? test::exact_options("/tmp") : test::sampled_options(1'000'000)));
+  }
+}
+
 TEST_CASE("a grandchild whose parent was set up by its last allocation is set up as well") {
   CHECK(traced([] {
     void* block = allocate();
