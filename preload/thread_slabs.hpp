@@ -25,10 +25,12 @@ struct alignas(64) ThreadSlab {
   std::uintptr_t stack_high = 0;
   // Allocations recorded, by all threads that had it.
   std::atomic<std::uint64_t> samples{0};
-  // What this thread walked lately, in mode all. The memory goes with the slab from thread to thread; what it
-  // says of walks is worth nothing but in the generation of rules that it was made in; 0: in none.
+  // What this thread walked lately, in mode all. The memory goes with the slab from thread to thread; of what
+  // it says of walks only that counts which has this stamp, drawn anew for each thread, and for each
+  // generation of rules. None is 0.
   std::atomic<WalkMemo*> memo{nullptr};
   std::uint64_t memo_generation = 0;
+  std::uint64_t memo_stamp = 0;
   // When all was ready for the short way of mode all.
   std::uint64_t ready_epoch = 0;
 };

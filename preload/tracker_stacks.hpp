@@ -62,7 +62,8 @@ void check_walk(Caller caller, StackId remembered);
   const auto sp = reinterpret_cast<std::uintptr_t>(caller.cfa);
   RememberedWalk& walk =
       memo->walks[memo->latest_from(sp, static_cast<std::uintptr_t>(caller.return_address()))];
-  if (!walk.still_holds(sp, reinterpret_cast<std::uintptr_t>(caller.frame_pointer))) return nullptr;
+  if (!walk.still_holds(sp, reinterpret_cast<std::uintptr_t>(caller.frame_pointer), slab.memo_stamp))
+    return nullptr;
 #if defined(MEMTRACE_CHECK_WALKS)
   check_walk(caller, walk.stack.load(std::memory_order_relaxed));
 #endif

@@ -30,6 +30,7 @@ struct CompiledUnwinder {
   }
 };
 constinit CompiledUnwinder g_cfi;
+constinit std::atomic<std::uint64_t> g_stamps{0};  // of memos
 
 constexpr std::uintptr_t kWord = sizeof(std::uintptr_t);
 constexpr int kMaxStacks = 8;
@@ -316,7 +317,7 @@ Captured capture_by_cfi(Caller caller, ReturnAddress* frames, std::size_t room) 
 Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t room, ThreadSlab& slab,
                               RememberedWalk*& remembered) {
   remembered->begin(reinterpret_cast<std::uintptr_t>(caller.cfa),
-                    reinterpret_cast<std::uintptr_t>(caller.frame_pointer));
+                    reinterpret_cast<std::uintptr_t>(caller.frame_pointer), slab.memo_stamp);
   Notes notes(*remembered);
   const Captured captured = walk_up(caller, frames, room, &slab, notes);
   remembered = notes.walk();
@@ -328,7 +329,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
   holds = false;
   const std::uint64_t generation = g_rules_generation.load(std::memory_order_relaxed);
   if (slab.memo_generation != generation) [[unlikely]] {
-    memo.forget_all();
+    slab.memo_stamp = ++g_stamps;
     slab.memo_generation = generation;
   }
   const auto start = reinterpret_cast<std::uintptr_t>(caller.cfa);
@@ -336,7 +337,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
   // Outside the part of the stack that is known, walks are not remembered.
   if (start <= slab.stack_low || start >= slab.stack_high) return nullptr;
   std::uint16_t& latest = memo.latest_from(start, word_at(start - kWord));
-  if (memo.walks[latest].still_holds(start, rbp)) [[likely]] {
+  if (memo.walks[latest].still_holds(start, rbp, slab.memo_stamp)) [[likely]] {
     holds = true;
     return &memo.walks[latest];
   }
@@ -358,7 +359,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
     pc = word_at(cfa - kWord);
     sp = cfa;
   }
-  const WalkMemo::Place place = memo.look_up(hash, start, rbp, latest);
+  const WalkMemo::Place place = memo.look_up(hash, start, rbp, slab.memo_stamp, latest);
   holds = place.holds;
   return place.walk;
 }

@@ -27,6 +27,7 @@ struct alignas(64) RememberedWalk {
   static_assert(kMaxWords % kStride == 0);
 
   std::uintptr_t sp = 0;        // where the walk began; 0: nothing valid
+  std::uint64_t stamp = 0;      // whose walk, by which rules: see ThreadSlab
   std::uintptr_t rbp = 0;       // the register then
   std::uintptr_t rbp_mask = 0;  // all ones if the walk used it
   std::atomic<StackId> stack{};
@@ -35,8 +36,8 @@ struct alignas(64) RememberedWalk {
   std::atomic<std::uint64_t> pending_bytes{0};
   // Whether a walk from here would read what that one read. Hot: a branch for four words.
   [[nodiscard, gnu::always_inline, gnu::no_sanitize("address", "thread")]] bool still_holds(
-      std::uintptr_t now_sp, std::uintptr_t now_rbp) const {
-    if (sp != now_sp) return false;
+      std::uintptr_t now_sp, std::uintptr_t now_rbp, std::uint64_t now_stamp) const {
+    if (sp != now_sp || stamp != now_stamp) return false;
     const auto* base = reinterpret_cast<const std::uintptr_t*>(now_sp) - 1;
     if (((rbp ^ now_rbp) & rbp_mask) != 0) return false;
     std::size_t i = 0;
@@ -47,10 +48,11 @@ struct alignas(64) RememberedWalk {
     return true;
   }
 
-  void begin(std::uintptr_t at_sp, std::uintptr_t at_rbp) {
+  void begin(std::uintptr_t at_sp, std::uintptr_t at_rbp, std::uint64_t by_stamp) {
     sp = 0;
     std::atomic_signal_fence(std::memory_order_seq_cst);
     start_ = at_sp;
+    stamp = by_stamp;
     rbp = at_rbp;
     rbp_mask = 0;
     word_count_ = 0;
@@ -129,20 +131,17 @@ struct WalkMemo {
     RememberedWalk* walk;
     bool holds;
   };
-  [[nodiscard]] Place look_up(std::uint64_t hash, std::uintptr_t sp, std::uintptr_t rbp,
+  [[nodiscard]] Place look_up(std::uint64_t hash, std::uintptr_t sp, std::uintptr_t rbp, std::uint64_t stamp,
                               std::uint16_t& latest_here) {
     const std::size_t set = hash >> (64 - kSetBits);
     for (std::size_t i = set * kWays; i < (set + 1) * kWays; ++i) {
-      if (!walks[i].still_holds(sp, rbp)) continue;
+      if (!walks[i].still_holds(sp, rbp, stamp)) continue;
       latest_here = static_cast<std::uint16_t>(i);
       return {&walks[i], true};
     }
     const std::size_t i = set * kWays + oldest[set]++ % kWays;
     latest_here = static_cast<std::uint16_t>(i);
     return {&walks[i], false};
-  }
-  void forget_all() {
-    for (RememberedWalk& walk : walks) walk.sp = 0;
   }
 
   static constexpr std::uint64_t kMix = 0x9e3779b97f4a7c15;

@@ -11,6 +11,8 @@ using namespace memtrace;
 
 namespace {
 
+constexpr std::uint64_t kStamp = 5;
+
 // Words that stand for a stack; a walk begins above the first.
 struct Words {
   std::uintptr_t at[200] = {};
@@ -22,7 +24,7 @@ struct Words {
 
 void remember(RememberedWalk& walk, const Words& words, std::initializer_list<std::size_t> read,
               std::uint32_t stack) {
-  walk.begin(words.sp(), 7);
+  walk.begin(words.sp(), 7, kStamp);
   std::size_t n = 0;
   for (const std::size_t i : read) walk.note(n++, words.address(i), words.at[i]);
   REQUIRE(walk.complete(n, words.address(read.end()[-1])));
@@ -38,15 +40,16 @@ TEST_CASE("a walk holds while every word that it read is the same, and no other 
                                                         {0, 1, 2, 3, 4, 5, 6, 7, 8}}) {
     Words words;
     const auto walk = std::make_unique<RememberedWalk>();
-    CHECK_FALSE(walk->still_holds(words.sp(), 7));
+    CHECK_FALSE(walk->still_holds(words.sp(), 7, kStamp));
     remember(*walk, words, read, 1);
     for (std::size_t i = 0; i < std::size(words.at); ++i) {
       const bool was_read = std::find(read.begin(), read.end(), i) != read.end();
       words.at[i] ^= 1;
-      CHECK(walk->still_holds(words.sp(), 7) == !was_read);
+      CHECK(walk->still_holds(words.sp(), 7, kStamp) == !was_read);
       words.at[i] ^= 1;
     }
-    CHECK_FALSE(walk->still_holds(words.sp() + 8, 7));
+    CHECK_FALSE(walk->still_holds(words.sp() + 8, 7, kStamp));
+    CHECK_FALSE(walk->still_holds(words.sp(), 7, kStamp + 1));  // another thread's, or by older rules
   }
 }
 
@@ -54,21 +57,21 @@ TEST_CASE("the frame pointer matters to walks that used it") {
   const Words words;
   const auto walk = std::make_unique<RememberedWalk>();
   remember(*walk, words, {0, 5}, 1);
-  CHECK(walk->still_holds(words.sp(), 8));
-  walk->begin(words.sp(), 7);
+  CHECK(walk->still_holds(words.sp(), 8, kStamp));
+  walk->begin(words.sp(), 7, kStamp);
   walk->note(0, words.address(0), words.at[0]);
   walk->uses_rbp();
-  CHECK_FALSE(walk->still_holds(words.sp(), 7));  // not yet published
+  CHECK_FALSE(walk->still_holds(words.sp(), 7, kStamp));  // not yet published
   CHECK(walk->complete(1, words.address(0)));
   walk->publish(StackId{1});
-  CHECK(walk->still_holds(words.sp(), 7));
-  CHECK_FALSE(walk->still_holds(words.sp(), 8));
+  CHECK(walk->still_holds(words.sp(), 7, kStamp));
+  CHECK_FALSE(walk->still_holds(words.sp(), 8, kStamp));
 }
 
 TEST_CASE("what does not fit is not remembered") {
   const Words words;
   const auto walk = std::make_unique<RememberedWalk>();
-  walk->begin(words.sp(), 0);
+  walk->begin(words.sp(), 0, kStamp);
   for (std::size_t i = 0; i <= RememberedWalk::kMaxWords; ++i) walk->note(i, words.address(i), 0);
   CHECK(walk->complete(RememberedWalk::kMaxWords, words.address(RememberedWalk::kMaxWords - 1)));
   CHECK_FALSE(walk->complete(RememberedWalk::kMaxWords + 1, words.address(RememberedWalk::kMaxWords)));
@@ -82,7 +85,7 @@ TEST_CASE("four walks of one set are known side by side, the fifth takes the pla
   std::uint16_t latest = 0;
   const auto look_up = [&](std::uintptr_t deep) {
     words.at[30] = deep;  // far from where the walk begins, as in a recursion
-    return memo->look_up(12345, words.sp(), 7, latest);
+    return memo->look_up(12345, words.sp(), 7, kStamp, latest);
   };
   for (std::uintptr_t deep = 1; deep <= 5; ++deep) {
     const WalkMemo::Place place = look_up(deep);
