@@ -1,6 +1,9 @@
 // Would break: the short way of mode all, taken when something that it takes for granted has changed, or
 // never.
 #include "preload/tracker_stacks.hpp"
+
+#include <csetjmp>
+
 #include "tests/support/catch.hpp"
 #include "tests/support/stages.hpp"
 #include "tests/support/traced.hpp"
@@ -101,6 +104,32 @@ TEST_CASE("a countdown that was jumped out of, or stepped by a handler, does not
         },
         all ? test::exact_options("/tmp") : test::sampled_options(1'000'000)));
   }
+}
+
+TEST_CASE("a jump out of the short way does not silence its thread") {
+  CHECK(traced([] {
+    warm_up();
+    t_state.slab->stack_high = 0;  // no walk is remembered from here on: the unwinder is asked
+    static std::jmp_buf out;
+    static bool jump;
+    jump = true;
+    g_tracker.unwinder.capture = [](Caller caller, ReturnAddress* frames, std::size_t) {
+      if (jump) std::longjmp(out, 1);
+      frames[0] = caller.return_address();
+      return Captured{1, 1};
+    };
+    if (setjmp(out) == 0) {
+      (void)allocate();
+      expect(false);
+    }
+    expect(t_state.guard_sp != 0);
+    jump = false;
+    const std::uint64_t before = tracker::samples_recorded();
+    (void)allocate();
+    expect(tracker::samples_recorded() == before + 1);
+    expect(g_counters.nested_calls == 0);
+    expect(t_state.guard_sp == 0);
+  }));
 }
 
 TEST_CASE("a grandchild whose parent was set up by its last allocation is set up as well") {
