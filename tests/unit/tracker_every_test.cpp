@@ -132,6 +132,27 @@ TEST_CASE("a jump out of the short way does not silence its thread") {
   }));
 }
 
+TEST_CASE("no step is left taken while a block is recorded: what a handler allocates then is tried") {
+  CHECK(traced([] {
+    warm_up();
+    t_state.slab->stack_high = 0;  // as above
+    static int asked;
+    g_tracker.unwinder.capture = [](Caller caller, ReturnAddress* frames, std::size_t) {
+      expect(t_state.countdown == 0);
+      ++asked;
+      frames[0] = caller.return_address();
+      return Captured{1, 1};
+    };
+    void* block = nullptr;
+    expect(memtrace_hook_posix_memalign(&block, 64, 100) == 0);
+    (void)memtrace_hook_aligned_alloc(64, 128);
+    (void)memtrace_hook_memalign(64, 100);
+    (void)memtrace_hook_calloc(1, 100);
+    (void)memtrace_hook_realloc(block, 200);
+    expect(asked == 5);
+  }));
+}
+
 TEST_CASE("a grandchild whose parent was set up by its last allocation is set up as well") {
   CHECK(traced([] {
     void* block = allocate();
