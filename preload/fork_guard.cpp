@@ -16,8 +16,6 @@ bool ForkGuard::start() {
   }
   page_ = static_cast<std::atomic<std::uint32_t>*>(page);
   page_->store(kAlive, std::memory_order_relaxed);
-  wiped_word_ =
-      reinterpret_cast<std::atomic<std::uint64_t>*>(static_cast<char*>(page) + sizeof(std::uint64_t));
   return true;
 }
 

@@ -30,7 +30,9 @@ class ForkGuard {
   void adopted();
 
   // 0 in each child until somebody sets it there; nullptr without such a page.
-  [[nodiscard]] std::atomic<std::uint64_t>* wiped_word() const { return wiped_word_; }
+  [[nodiscard]] std::atomic<std::uint64_t>* wiped_word() const {
+    return page_ ? reinterpret_cast<std::atomic<std::uint64_t>*>(page_ + 2) : nullptr;
+  }
 
   // Forks between the first process image and this one.
   [[nodiscard]] std::uint32_t generation() const { return generation_.load(std::memory_order_relaxed); }
@@ -43,7 +45,6 @@ class ForkGuard {
   static constexpr std::uint32_t kAdopting = 2;
 
   std::atomic<std::uint32_t>* page_ = nullptr;
-  std::atomic<std::uint64_t>* wiped_word_ = nullptr;
   std::atomic<std::uint32_t> generation_{0};
 };
 

@@ -48,6 +48,11 @@ namespace {
   return true;
 }
 
+[[gnu::always_inline]] inline bool erase(const void* block, PackedRecord& erased) {
+  return ready_slab() &&
+         g_tracker.live.erase_at_home(reinterpret_cast<std::uint64_t>(block), this_thread_owner(), erased);
+}
+
 }  // namespace
 
 void* allocated_probably(void* block, std::size_t size, Caller caller) {
@@ -66,17 +71,13 @@ bool recorded_shortly(const void* block, std::size_t size, Caller caller) {
 }
 
 bool erased_shortly(const void* block) {
-  if (!ready_slab()) return false;
   PackedRecord erased;
-  return g_tracker.live.erase_at_home(reinterpret_cast<std::uint64_t>(block), this_thread_owner(), erased);
+  return erase(block, erased);
 }
 
 bool taken_shortly(const void* block, TakenRecord& taken) {
-  if (!ready_slab()) return false;
   PackedRecord erased;
-  if (!g_tracker.live.erase_at_home(reinterpret_cast<std::uint64_t>(block), this_thread_owner(), erased)) {
-    return false;
-  }
+  if (!erase(block, erased)) return false;
   taken = {g_tracker.live.unpacked(erased), true};
   return true;
 }

@@ -337,10 +337,6 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
   // Outside the part of the stack that is known, walks are not remembered.
   if (start <= slab.stack_low || start >= slab.stack_high) return nullptr;
   std::uint16_t& latest = memo.latest_from(start, word_at(start - kWord));
-  if (memo.walks[latest].still_holds(start, rbp, slab.memo_stamp)) [[likely]] {
-    holds = true;
-    return &memo.walks[latest];
-  }
   // The two callers above tell apart what allocates through one wrapper from one depth.
   std::uintptr_t sp = start;
   std::uintptr_t bp = rbp;

@@ -58,16 +58,16 @@ struct alignas(64) RememberedWalk {
     word_count_ = 0;
   }
   void uses_rbp() { rbp_mask = ~std::uintptr_t{0}; }
-  // The i-th word that the walk depends on. `at` never lies below the places of earlier words.
+  // The i-th word that the walk depends on.
   [[gnu::always_inline]] void note(std::size_t i, std::uintptr_t at, std::uintptr_t word) {
     if (i >= kMaxWords) return;
     places_[i] = static_cast<std::uint16_t>(place_of(at));
     words_[i] = word;
   }
-  // False: too many words to remember, or too far away. `last_at`: where the last one was.
-  [[nodiscard]] bool complete(std::size_t words, std::uintptr_t last_at) {
+  // False: too many words to remember, or too far away. `highest`: where none lies above.
+  [[nodiscard]] bool complete(std::size_t words, std::uintptr_t highest) {
     word_count_ = words;
-    return words <= kMaxWords && place_of(last_at) <= UINT16_MAX;
+    return words <= kMaxWords && place_of(highest) <= UINT16_MAX;
   }
   // Precondition: it is complete, and has words: each walk read the return address it began with.
   void publish(StackId id) {
