@@ -9,7 +9,7 @@ constexpr std::uint64_t kBucketsPerPage = kPageBytes / sizeof(LiveShard::Bucket)
 }  // namespace
 
 bool LiveShard::replace(Found found, const LiveRecord& record, std::int64_t birth_base, PageArena& arena) {
-  const std::uint64_t hash = address_hash(record.address);
+  const std::uint64_t hash = place_hash(record.address);
   if (found.bucket->slots[found.slot].aside()) {
     erase(found, hash);
     return insert(record, hash, birth_base, arena);
@@ -40,7 +40,7 @@ bool LiveShard::grow(PageArena& arena) {
   if (!fresh) return false;
   const std::uint64_t fresh_layout = layout_of(fresh, pages * kBucketsPerPage);
   for_each_slot([&](Bucket& bucket, unsigned slot) {
-    place(fresh_layout, bucket.slots[slot], address_hash(address_of(bucket.slots[slot])));
+    place(fresh_layout, bucket.slots[slot], place_hash(address_of(bucket.slots[slot])));
   });
   set_layout(fresh_layout);
   if (old_pages) arena.give_back(buckets_of(layout), old_pages * kPageBytes);
@@ -68,7 +68,7 @@ std::uint32_t LiveShard::rebuild(PageArena& arena) {
   rebuilt.aside_ = aside_;
   for_each_slot([&](Bucket& bucket, unsigned slot) {
     const std::uint64_t address = address_of(bucket.slots[slot]);
-    const std::uint64_t hash = address_hash(address);
+    const std::uint64_t hash = place_hash(address);
     if (address == 0 || rebuilt.find(address, hash).bucket) return;
     place(rebuilt.layout_.load(std::memory_order_relaxed), bucket.slots[slot], hash);
     ++count_;
@@ -110,7 +110,7 @@ void LiveShard::sweep_aside() {
   for (std::uint64_t i = 0; aside_ && i < aside_->capacity; ++i) {
     const std::uint64_t address = aside_->records[i].address;
     if (address == 0) continue;
-    const Found found = find(address, address_hash(address));
+    const Found found = find(address, place_hash(address));
     if (!found.bucket || !found.bucket->slots[found.slot].aside() ||
         found.bucket->slots[found.slot].where() != i) {
       aside_->records[i].address = 0;

@@ -65,6 +65,23 @@ struct alignas(128) LiveBucket {
 };
 static_assert(sizeof(LiveBucket) == 128);
 
+// Where in its shard a record lives (bits 22 to 53 of the hash), and its tag (bits 15 to 21). The records of
+// a page lie in the order of its blocks, spread over the whole array from where the page's hash says: blocks
+// side by side are used one after another, and where a shard holds few pages their records share buckets. In
+// a sequence of blocks of 64 bytes on average, every second operation needs another bucket than the one
+// before at 10^4 and 10^5 live ones, and fewer records are away from home; at 10^6, each, as with random
+// places.
+[[nodiscard, gnu::always_inline]] inline std::uint64_t page_hash(std::uint64_t address) {
+  return address_hash(address / kPageBytes);
+}
+[[nodiscard, gnu::always_inline]] inline std::uint64_t place_hash(std::uint64_t address,
+                                                                  std::uint64_t hash_of_page) {
+  return (hash_of_page + ((address % kPageBytes) << 42)) ^ (address >> 4 & 0x7f) << 15;
+}
+[[nodiscard]] inline std::uint64_t place_hash(std::uint64_t address) {
+  return place_hash(address, page_hash(address));
+}
+
 class LiveShard {
  public:
   using Bucket = LiveBucket;
@@ -91,6 +108,7 @@ class LiveShard {
     Bucket* const bucket = home(layout, hash);
     __builtin_prefetch(bucket);
     __builtin_prefetch(reinterpret_cast<const char*>(bucket) + 64);
+    __builtin_prefetch(bucket + 1);  // the next block's
     return {layout, bucket};
   }
 
@@ -217,7 +235,7 @@ class LiveShard {
     grow_at_ = grow_at(layout);
   }
 
-  // The ten highest bits of the hash chose the shard.
+  // See place_hash().
   [[nodiscard]] static Bucket* home(std::uint64_t layout, std::uint64_t hash) {
     return buckets_of(layout) + ((((hash << 10) >> 32) * count_of(layout)) >> 32);
   }

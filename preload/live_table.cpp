@@ -45,7 +45,7 @@ LiveTable::Insert LiveTable::insert(const LiveRecord& record, LockOwner owner, L
 
 LiveTable::Insert LiveTable::insert_only(const LiveRecord& record, LockOwner owner, LiveRecord& replaced) {
   if (!filter_.counting() && insert_at_home(prefetch(record.address), record, owner)) return Insert::kAdded;
-  const std::uint64_t hash = address_hash(record.address);
+  const std::uint64_t hash = place_hash(record.address);
   Shard& shard = shard_of(record.address);
   const LockScope scope(shard.lock, owner);
   if (!scope.held()) return Insert::kLostLock;
@@ -78,7 +78,7 @@ LiveTable::Erase LiveTable::erase(Address address, LockOwner owner, LiveRecord& 
     erased = packed.unpacked(birth_base_);
     return Erase::kErased;
   }
-  const std::uint64_t hash = address_hash(value(address));
+  const std::uint64_t hash = place_hash(value(address));
   Shard& shard = shard_of(value(address));
   const LockScope scope(shard.lock, owner);
   if (!scope.held()) return Erase::kLostLock;

@@ -47,20 +47,23 @@ class LiveTable {
   // Where an address has its record, as it is brought on its way to the cache.
   struct Place {
     Shard* shard;
+    std::uint64_t hash;
     LiveShard::Home home;
   };
+  // Without a filter only: this, and the common case of both, which is hot in mode all. False: nothing was
+  // done, take the long way.
   [[nodiscard, gnu::always_inline]] Place prefetch(std::uint64_t address) {
-    Shard& shard = shard_of(address);
-    return {&shard, shard.records.prefetch(address_hash(address))};
+    const std::uint64_t page = page_hash(address);
+    Shard& shard = shards_[page >> 1 >> shard_shift_];
+    const std::uint64_t hash = place_hash(address, page);
+    return {&shard, hash, shard.records.prefetch(hash)};
   }
-  // The common case of both, without a filter: hot in mode all. False: nothing was done, take the long way.
   [[nodiscard, gnu::always_inline]] bool insert_at_home(const Place& place, const LiveRecord& record,
                                                         LockOwner owner) {
     if (!place.shard->lock.try_acquire(owner)) [[unlikely]] {
       return false;
     }
-    const bool done =
-        place.shard->records.insert_at_home(place.home, record, address_hash(record.address), birth_base_);
+    const bool done = place.shard->records.insert_at_home(place.home, record, place.hash, birth_base_);
     place.shard->lock.release();
     return done;
   }
@@ -70,7 +73,7 @@ class LiveTable {
     if (!place.shard->lock.try_acquire(owner)) [[unlikely]] {
       return false;
     }
-    const bool done = place.shard->records.erase_at_home(place.home, address, address_hash(address), erased);
+    const bool done = place.shard->records.erase_at_home(place.home, address, place.hash, erased);
     place.shard->lock.release();
     return done;
   }
