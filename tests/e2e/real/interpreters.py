@@ -1,4 +1,4 @@
-"""Language runtimes that run a script: CPython, Node, Perl, OpenJDK."""
+"""Language runtimes that run a script: CPython, Node, Perl, Ruby, OpenJDK."""
 import os
 import subprocess
 
@@ -26,9 +26,17 @@ def perl(run):
     run.dialogue("run", ["perl", os.path.join(HELPERS, "churn.pl")], run.env(PERL_HASH_SEED="0"))
 
 
-def java_classes(run):
+def node_workers(run):
+    run.run("run", ["node", os.path.join(HELPERS, "workers.js")], run.env(at_exit=True))
+
+
+def ruby(run):
+    run.run("run", ["ruby", os.path.join(HELPERS, "churn.rb")], run.env(at_exit=True))
+
+
+def java_classes(run, source="Churn.java"):
     classes = os.path.join(run.work, "classes")
-    subprocess.run(["javac", "-d", classes, os.path.join(HELPERS, "Churn.java")], check=True,
+    subprocess.run(["javac", "-d", classes, os.path.join(HELPERS, source)], check=True,
                    env={"PATH": "/usr/bin:/bin"})
     return classes
 
@@ -43,3 +51,8 @@ def java_flight(run):
                          java_classes(run), "Churn"])
     found = subprocess.run(["jfr", "summary", "flight.jfr"], cwd=run.work, capture_output=True).stdout
     run.say("recording", b"jdk.ExecutionSample" in found)
+
+
+def java_processes(run):
+    run.run("run", ["java", "-Xmx256m", "-XX:NativeMemoryTracking=summary", "-cp", java_classes(run, "Processes.java"),
+                    "Processes"], run.env(at_exit=True))

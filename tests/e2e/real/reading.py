@@ -62,8 +62,13 @@ class Reading:
         self.count += len(snapshots)
         if not snapshots and not run.expects_none:
             self.problems.append("no snapshot")
-        for left in glob.glob(os.path.join(glob.escape(run.snapshots), ".*")):
-            self.problems.append(f"left behind: {os.path.basename(left)}")
+        if run.mode == "storm":
+            # All of them whole; what a process that ended in the midst of one leaves is hidden, and no snapshot.
+            for i in range(0, len(snapshots), 200):
+                subprocess.run(["zstd", "-tq", *snapshots[i:i + 200]], check=True)
+        else:
+            for left in glob.glob(os.path.join(glob.escape(run.snapshots), ".*")):
+                self.problems.append(f"left behind: {os.path.basename(left)}")
         for pair in run.pairs:
             text, seconds = run.tools.report(*pair)
             self.slowest = max(self.slowest, seconds)

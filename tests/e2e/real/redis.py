@@ -72,6 +72,36 @@ def redis_by_name(run):
     return redis(run, shim="", prefix=("unshare", "--mount", "sh", install))
 
 
+def redis_saving(run):
+    """Children that save while the parent goes on: twice to a file, and from it into a second server."""
+    port = str(run.port)
+    bare = {"PATH": "/usr/bin:/bin"}
+
+    def ask(*words, stdin=None):
+        return subprocess.run(["redis-cli", "-h", "127.0.0.1", "-p", port, *words], env=bare, capture_output=True,
+                              input=stdin, check=False).stdout
+
+    argv = ["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "yes", "--dir", run.work]
+    for first in (True, False):
+        with open(os.path.join(run.work, "log"), "ab") as log:
+            server = run.start(argv, run.env(at_exit=True), stdout=log, stderr=subprocess.PIPE)
+            wait_for("redis", lambda: ask("ping") == b"PONG\n", server)
+            if first:
+                for start in (0, 30000):
+                    ask("--pipe", stdin=redis_commands(start, 30000))
+                    for command, waiting in (("bgsave", b"rdb_bgsave_in_progress:0"),
+                                             ("bgrewriteaof", b"aof_rewrite_in_progress:0")):
+                        ask(command)
+                        ask("--pipe", stdin=redis_commands(start, 5000))
+                        wait_for(command, lambda: waiting in ask("info", "persistence"), server)
+            run.say(f"keys {first}", ask("dbsize"), ask("debug", "digest"),
+                    re.findall(rb"(?:rdb_last_bgsave|aof_last_bgrewrite)_status:\w+", ask("info", "persistence")))
+            ask("shutdown", "nosave")
+            errors = server.stderr.read()
+            server.wait(PATIENCE)
+            run.say(f"end {first}", server.returncode, errors)
+
+
 def redis_growth(runs, report):
     """Growth by `all` against what the server says, growth by samples against `all`."""
     truth = runs["all"].facts["growth"]

@@ -45,6 +45,7 @@ class Run:
         self.snapshots = snapshots
         self.tools = tools
         self.port = port
+        self.signal = signal.SIGUSR2  # the one that its programs take snapshots by
         self.said = collections.OrderedDict()
         self.facts = {}
         self.expects_none = False  # no snapshot
@@ -55,6 +56,7 @@ class Run:
     def env(self, sig=signal.SIGUSR2, at_exit=False, shim=None, **more):
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": self.work, "LANG": "C.UTF-8", "TZ": "UTC"}
         env.update(more)
+        self.signal = sig
         if self.mode.startswith("bare"):
             return env
         env["LD_PRELOAD"] = shim or self.tools.shim
