@@ -73,6 +73,10 @@ std::optional<ProcessStatus> parse_process_status(std::string_view text) {
     const auto pids = words(*nested);
     if (pids.empty() || !parse(pids.back(), status.own_pid)) return std::nullopt;
   }
+  if (const auto parent = field(text, "PPid:"); parent && !parse(*parent, status.parent)) return std::nullopt;
+  if (const auto filters = field(text, "Seccomp_filters:");
+      filters && !parse(*filters, status.seccomp_filters))
+    return std::nullopt;
   if (!parse_effective_id(text, "Uid:", status.effective_uid) ||
       !parse_effective_id(text, "Gid:", status.effective_gid) ||
       !parse_mask(text, "SigBlk:", status.blocked) || !parse_mask(text, "SigIgn:", status.ignored) ||

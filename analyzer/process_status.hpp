@@ -17,10 +17,12 @@ struct ProcessStatus {
   char state = '?';  // as in /proc/PID/status: R, S, D, T, Z, X, ...
   uid_t effective_uid = 0;
   gid_t effective_gid = 0;
-  pid_t own_pid = 0;          // as the process sees itself: the innermost of NSpid
-  std::uint64_t blocked = 0;  // SigBlk, bit n-1 for signal n
-  std::uint64_t ignored = 0;  // SigIgn
-  std::uint64_t caught = 0;   // SigCgt
+  pid_t parent = 0;
+  unsigned seccomp_filters = 0;  // how many it is under; 0 before Linux 5.9, which does not say
+  pid_t own_pid = 0;             // as the process sees itself: the innermost of NSpid
+  std::uint64_t blocked = 0;     // SigBlk, bit n-1 for signal n
+  std::uint64_t ignored = 0;     // SigIgn
+  std::uint64_t caught = 0;      // SigCgt
 };
 
 // The text of /proc/PID/status; nullopt when a line that is needed is absent or damaged.

@@ -130,7 +130,8 @@ SnapshotFailure timed_out(const SnapshotRequest& request, const SnapshotTarget& 
           fmt::format(
               "process {} was signalled, and no snapshot came within {} ms. Look for: a directory that the "
               "process cannot write to (one of{}); the signal blocked by the thread that got it; a stopped "
-              "process; a program that takes this signal over by means of its own (start it with another "
+              "process; a process that has confined itself (seccomp); a program that takes this signal over "
+              "by means of its own (start it with another "
               "MEMTRACE_SIGNAL, such as SIGRTMIN+1); a message on its stderr (MEMTRACE_LOG=info says more){}",
               request.pid, request.timeout.count(), places, target.doubt)};
 }

@@ -132,6 +132,21 @@ std::optional<Refusal> settings_refuse(pid_t pid, std::string_view environment) 
   return refuse(fmt::format("process {} runs {}, which MEMTRACE_ONLY={} leaves out", pid, name, *only));
 }
 
+// A program that confines its own children by seccomp, as sshd does: their filters may lack what it takes to
+// return from a signal's handler. A service that a supervisor or a container started under filters, whose
+// parent is not traced, knows how to live with them.
+std::optional<Refusal> confinement_refuses(pid_t pid, const ProcessStatus& status) {
+  const auto maps = read_file(proc(status.parent, "maps"));
+  const auto parents_text = read_file(proc(status.parent, "status"));
+  const auto parents = parents_text ? parse_process_status(*parents_text) : std::nullopt;
+  if (!maps || !mapped_file(*maps, kShimName) || !parents ||
+      status.seccomp_filters <= parents->seccomp_filters)
+    return std::nullopt;
+  return refuse(fmt::format(
+      "process {} was confined by seccomp after its parent {} had made it: the signal might kill it", pid,
+      status.parent));
+}
+
 }  // namespace
 
 std::variant<SnapshotTarget, Refusal> examine_target(pid_t pid, const TargetHints& hints) {
@@ -179,6 +194,7 @@ std::variant<SnapshotTarget, Refusal> examine_target(pid_t pid, const TargetHint
         "process {} has no handler for {}: it would be killed. The shim is not ready, or inactive "
         "(a setting, or privileges); MEMTRACE_LOG=info tells{}",
         pid, name, target.doubt));
+  if (auto refusal = confinement_refuses(pid, *status)) return *refusal;
   if (blocked_in_every_thread(pid, target.signal_number))
     return refuse(fmt::format("every thread of process {} blocks {}: choose another with MEMTRACE_SIGNAL{}",
                               pid, name, target.doubt));

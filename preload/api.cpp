@@ -1,6 +1,7 @@
 // memtrace.h, inside the shim.
 #include <errno.h>
 
+#include "preload/confinement.hpp"
 #include "preload/snapshot_thread.hpp"
 #include "preload/snapshotter.hpp"
 #include "preload/tracker.hpp"
@@ -35,6 +36,7 @@ extern "C" {
 
 MEMTRACE_API int memtrace_snapshot(const char* label, char* path, size_t room) {
   if (!tracker::ready()) return ENOSYS;
+  if (confinement::is_on()) return EPERM;
   if (label && !valid_label(label)) return EINVAL;
   SnapshotRequest request{TriggerReason::kApi, {}};
   if (label) request.label << std::string_view(label);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "preload/confinement.hpp"
 #include "preload/real.hpp"
 #include "preload/tracker.hpp"
 #include "preload/triggers.hpp"
@@ -307,6 +308,19 @@ int MEMTRACE_EXPORT(sigignore)(int number) { return triggers::ignore(number); }
 
 int MEMTRACE_EXPORT(siginterrupt)(int number, int interrupting) {
   return triggers::set_interrupting(number, interrupting != 0);
+}
+
+int MEMTRACE_EXPORT(prctl)(int option, ...) {
+  // Four more, whatever the option takes: as libc's does.
+  __builtin_va_list arguments;
+  __builtin_va_start(arguments, option);
+  const auto a = __builtin_va_arg(arguments, unsigned long);
+  const auto b = __builtin_va_arg(arguments, unsigned long);
+  const auto c = __builtin_va_arg(arguments, unsigned long);
+  const auto d = __builtin_va_arg(arguments, unsigned long);
+  __builtin_va_end(arguments);
+  confinement::note(option);
+  return g_real.prctl(option, a, b, c, d);
 }
 
 }  // extern "C"

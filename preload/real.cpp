@@ -98,6 +98,18 @@ void* early_mremap(void* old, std::size_t old_size, std::size_t size, int flags,
   return g_real.mremap(old, old_size, size, flags, where);
 }
 
+int early_prctl(int option, ...) {
+  __builtin_va_list arguments;
+  __builtin_va_start(arguments, option);
+  const auto a = __builtin_va_arg(arguments, unsigned long);
+  const auto b = __builtin_va_arg(arguments, unsigned long);
+  const auto c = __builtin_va_arg(arguments, unsigned long);
+  const auto d = __builtin_va_arg(arguments, unsigned long);
+  __builtin_va_end(arguments);
+  real::resolve();
+  return g_real.prctl(option, a, b, c, d);
+}
+
 // --- what a libc lacks: the hook exists, so it must answer ---
 
 void* no_memory(std::size_t) {
@@ -171,6 +183,7 @@ constinit RealFunctions g_real = {
     .sigset = MEMTRACE_EARLY(sigset),
     .sigignore = MEMTRACE_EARLY(sigignore),
     .siginterrupt = MEMTRACE_EARLY(siginterrupt),
+    .prctl = early_prctl,
 };
 
 namespace real {
@@ -213,6 +226,7 @@ MEMTRACE_SAME_WORDS void resolve() {
   find(g_real.sigset, "sigset", g_real.signal);
   find(g_real.sigignore, "sigignore", no_sigignore);
   find(g_real.siginterrupt, "siginterrupt", no_siginterrupt);
+  find(g_real.prctl, "prctl");
   find(g_real.reallocarray, "reallocarray", reallocarray_by_realloc);
   find(g_real.calloc, "calloc");
   find(g_real.realloc, "realloc");

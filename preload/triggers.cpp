@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "format/types.hpp"
+#include "preload/confinement.hpp"
 #include "preload/program_action.hpp"
 #include "preload/snapshot_thread.hpp"
 #include "preload/sys/diag.hpp"
@@ -31,6 +32,7 @@ constinit std::atomic<std::uint32_t> g_pid_generation{0};
 // its parent's there. So it is in a child made by a bare clone(), whose parent is the process we know,
 // though.
 bool in_this_process() {
+  if (confinement::is_on()) return true;  // not to be found out
   const std::uint32_t generation = g_tracker.forks.generation();
   const std::uint64_t pid = sys::pid();
   if (g_pid_generation.load(std::memory_order_relaxed) != generation &&
@@ -43,9 +45,11 @@ bool in_this_process() {
 }
 
 // Whether the program's view of this signal is kept here. Not in a vfork child, which resets its own signals
-// before it executes another program: our memory is still its parent's.
+// before it executes another program: our memory is still its parent's. Nor where system calls may be the
+// end: there the signal does nothing for us any more, and what the program wants goes to the kernel.
 bool is_ours(int number) {
-  return number != 0 && number == g_signal && tracker::adopt_fork() && in_this_process();
+  return number != 0 && number == g_signal && !confinement::is_on() && tracker::adopt_fork() &&
+         in_this_process();
 }
 
 [[gnu::cold, gnu::noinline]] void say_refused() {
@@ -71,7 +75,7 @@ void post_snapshot() {
 
 void on_signal(int number, siginfo_t* info, void* context) {
   const int saved_errno = errno;
-  const bool ready = tracker::ready() && in_this_process();
+  const bool ready = !confinement::is_on() && tracker::ready() && in_this_process();
   // si_pid is 0 for a sender that this pid namespace cannot see: from outside all the same.
   const bool sent = info->si_code == SI_USER || info->si_code == SI_QUEUE;
   const bool outside =
@@ -159,7 +163,7 @@ int set_interrupting(int number, bool interrupting) {
 }
 
 void at_exit() {
-  if (!g_at_exit || !tracker::ready() || !in_this_process()) return;
+  if (!g_at_exit || confinement::is_on() || !tracker::ready() || !in_this_process()) return;
   static constinit Path path;
   (void)g_snapshot_thread.take_and_wait({TriggerReason::kExit, {}}, path);
 }

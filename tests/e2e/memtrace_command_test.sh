@@ -122,6 +122,22 @@ start own-end "$memtrace" run -- bash -c 'trap exit USR2; echo port; while :; do
 expect 0 '\.0001\.snap$' "$memtrace" snap "$pid"
 alive "$pid"
 
+# A child that its program confined may not even return from a handler.
+mkfifo gate
+"$memtrace" run -- bash -c "'$build/tests/programs/confined' prctl <gate; :" >confined.out 2>confined.log &
+pid=$!
+children+=("$pid")
+exec 9>gate
+for ((tries = 0; tries < 400; ++tries)); do
+  if grep -q confined confined.out; then break; fi
+  sleep 0.025
+done
+alive "$pid" || cat confined.log
+inner=$(cat "/proc/$pid/task/$pid/children")
+expect 1 'confined by seccomp' "$memtrace" snap "${inner// /}"
+alive "${inner// /}"
+exec 9>&-
+
 # Another signal, a relative directory.
 mkdir -p elsewhere
 start real-time env -C elsewhere "$memtrace" run --signal SIGRTMIN+5 --dir snapshots -- "$server"

@@ -14,7 +14,7 @@ constexpr const char* kStatus =
     "Uid:\t1000\t1001\t1000\t1000\nGid:\t100\t101\t100\t100\nNSpid:\t4242\t17\t1\nVmRSS:\t   100 kB\n"
     "SigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\nSigBlk:\t0000000000000002\nSigIgn:"
     "\t0000000000001000\n"
-    "SigCgt:\t0000000000000800\n";
+    "SigCgt:\t0000000000000800\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n";
 
 TEST_CASE("the status of a process in a pid namespace is read") {
   const auto status = parse_process_status(kStatus);
@@ -23,6 +23,8 @@ TEST_CASE("the status of a process in a pid namespace is read") {
   CHECK(status->effective_uid == 1001);
   CHECK(status->effective_gid == 101);
   CHECK(status->own_pid == 1);
+  CHECK(status->parent == 1);
+  CHECK(status->seccomp_filters == 3);
   CHECK(contains_signal(status->caught, SIGUSR2));
   CHECK_FALSE(contains_signal(status->blocked, SIGUSR2));
   CHECK(contains_signal(status->blocked, SIGINT));

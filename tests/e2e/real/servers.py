@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 
-from run import children, OTHER_SIGNAL, PATIENCE, wait_for
+from run import OTHER_SIGNAL, PATIENCE, wait_for
 
 
 def answers(port):
@@ -42,11 +42,6 @@ def stop(run, server, sig=signal.SIGTERM):
     os.kill(server.pid, sig)
     errors = server.communicate(timeout=PATIENCE)[1]
     run.say("end", server.returncode, errors)
-
-
-def snap_all(run, server):
-    for pid in (server.pid, *children(server.pid)):
-        run.snap(pid, OTHER_SIGNAL)
 
 
 def apache(run):
@@ -92,8 +87,7 @@ MaxConnectionsPerChild 40
         return digest.hexdigest()
 
     run.say("load", at_once(4, client))
-    if run.snap(server.pid, OTHER_SIGNAL):
-        pass
+    run.snap(server.pid, OTHER_SIGNAL)
     os.kill(server.pid, signal.SIGUSR1)  # graceful restart
     wait_for("apache2 again", lambda: answers(run.port), server)
     run.say("load again", at_once(4, client))
@@ -195,8 +189,11 @@ def ssh(run):
     run.run("sftp", ["sftp", "-q", *client, "-P", str(run.port), "-b", "-", "127.0.0.1"], env,
             stdin=f"put {run.work}/file {run.work}/copy\nls -1 {run.work}/copy\nget {run.work}/copy {run.work}/back\n"
             .encode())
-    with open(os.path.join(run.work, "back"), "rb") as file:
-        run.say("back", hashlib.sha256(file.read()).hexdigest())
+    try:
+        with open(os.path.join(run.work, "back"), "rb") as file:
+            run.say("back", hashlib.sha256(file.read()).hexdigest())
+    except FileNotFoundError as error:
+        run.say("back", str(error))
     run.run("refused", ["ssh", *client, "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i",
                         os.path.join(run.work, "host"), "-p", str(run.port), "127.0.0.1", "true"], env)
     stop(run, server)

@@ -15,11 +15,19 @@ def _read(path):
         return file.read()
 
 
-def _catches(status, sig):
+def _field(status, name):
     for line in status.splitlines():
-        if line.startswith(b"SigCgt:"):
-            return int(line.split()[1], 16) >> (sig - 1) & 1
-    return False
+        if line.startswith(name):
+            return line.split()[1]
+    return b"0"
+
+
+def _may_be_asked(status, sig):
+    """It has a handler, and no filter of its own, which may not let it return from one."""
+    return int(_field(status, b"SigCgt:"), 16) >> (sig - 1) & 1 and _field(status, b"Seccomp_filters:") == OUR_FILTERS
+
+
+OUR_FILTERS = _field(_read("/proc/self/status"), b"Seccomp_filters:")
 
 
 class Storm:
@@ -58,7 +66,7 @@ class Storm:
             traced, rounds = self._shim in _read(f"/proc/{pid}/maps"), 0
         self._traced[pid] = (image, traced, rounds + 1)
         sig = self._run.signal
-        if traced and rounds > 0 and _catches(_read(f"/proc/{pid}/status"), sig):
+        if traced and rounds > 0 and _may_be_asked(_read(f"/proc/{pid}/status"), sig):
             if _libc.sigqueue(pid, sig, MEANT) == 0:
                 self._asked += 1
                 self._processes.add(pid)

@@ -14,7 +14,7 @@ OPERATIONS = {
 def stress(run):
     for kind, operations in OPERATIONS.items():
         process = run.start(["stress-ng", f"--{kind}", "2", f"--{kind}-ops", str(operations), "--verify", "--timeout",
-                             "30", "--quiet", "--temp-path", run.work, "--seed", "7"], run.env(at_exit=True),
+                             "8", "--quiet", "--temp-path", run.work, "--seed", "7"], run.env(at_exit=True),
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         out, err = process.communicate(timeout=PATIENCE * 2)
         run.say(kind, process.returncode, out, err)

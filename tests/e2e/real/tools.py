@@ -56,7 +56,8 @@ def man(run):
     with open(page, "w") as file:
         file.write(".TH PAGE 1\n.SH NAME\npage \\- a page\n.SH TEXT\n" +
                    "".join(f".TP\n.B word{i}\nwhat number {i} means, at some length\n" for i in range(300)))
-    env = dict(run.env(at_exit=True), MANWIDTH="78", MANPAGER="cat")
+    run.expects_none = True  # in such a filter one is refused, with a message: only the storm asks
+    env = dict(run.env(), MANWIDTH="78", MANPAGER="cat")
     run.run("page", ["man", "-P", "cat", "-l", page], env)
     subprocess.run(["gzip", "-n", page], check=True)
     run.run("packed page", ["man", "-P", "cat", "-l", page + ".gz"], env)

@@ -1,0 +1,53 @@
+/* Confines itself as sshd's and libseccomp's programs do, to what it needs itself: anything else kills it. Is
+ * asked for a snapshot then, by a signal and by itself, and ends by way of its exit handlers.
+ *   confined prctl | seccomp */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "tests/programs/victims/truth.h"
+
+#define ALLOW(name) \
+  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+
+static void confine(const char* how) {
+  struct sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      ALLOW(read),
+      ALLOW(write),
+      ALLOW(brk),
+      ALLOW(mmap),
+      ALLOW(munmap),
+      ALLOW(rt_sigaction),
+      ALLOW(rt_sigreturn),
+      ALLOW(exit_group),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+  };
+  struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+  REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  if (strcmp(how, "prctl") == 0) {
+    REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+  } else {
+    REQUIRE(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
+  }
+}
+
+int main(int argc, char** argv) {
+  REQUIRE(argc == 2);
+  free(malloc(100));
+  REQUIRE(prctl(PR_SET_NAME, "renamed", 0, 0, 0) == 0);
+  char name[16];
+  REQUIRE(prctl(PR_GET_NAME, name) == 0 && strcmp(name, "renamed") == 0);
+  REQUIRE(memtrace_snapshot("before", NULL, 0) == 0);
+  confine(argv[1]);
+  free(malloc(200000));
+  say("confined\n");
+  char byte;
+  REQUIRE(read(0, &byte, 1) == 1); /* the signal has come before it */
+  REQUIRE(memtrace_snapshot("after", NULL, 0) == EPERM);
+  REQUIRE(signal(SIGUSR2, SIG_IGN) != SIG_ERR);
+  say("alive\n");
+  return 0;
+}
