@@ -14,8 +14,8 @@ extern "C" {
 
 /* Takes a snapshot and waits for it. `label` (letters, digits, ". _ -", at most 64; or NULL) becomes part of
  * the file's name; the path is copied into path[0..room) when room is not 0. Returns 0, or an errno value:
- * EINVAL for a bad label, ENOSYS without the shim, EPERM in a process that has confined itself (seccomp), what
- * the file system said otherwise. */
+ * EINVAL for a bad label, ENOSYS without the shim, EPERM in a process that has confined itself (seccomp),
+ * what the file system said otherwise. */
 int memtrace_snapshot(const char* label, char* path, size_t room) __attribute__((weak));
 
 /* Between stop and start nothing new is recorded; what is live stays known and its frees are seen.
