@@ -103,7 +103,7 @@ void SnapshotThread::run() {
   // keep the shared one.
   constexpr unsigned kUnshare = 2;  // CLOSE_RANGE_UNSHARE
   sys::call(SYS_close_range, 3, ~0u, kUnshare);
-  for (;;) {
+  for (bool claimed_before = false;;) {
     const int result = g_snapshotter.take(self.request_);
     if (self.awaited_) {
       self.awaited_ = false;
@@ -111,8 +111,16 @@ void SnapshotThread::run() {
       self.path_ = g_snapshotter.path();
       self.answered_.store(true, std::memory_order_release);
     }
-    std::uint32_t running = word(State::kRunning);
     // From here on another thread may claim: it waits until the kernel says that this one has left.
+    std::uint32_t running = word(State::kRunning);
+    const bool claimed = self.claiming_.load(std::memory_order_acquire) == turn_word();
+    if ((claimed && claimed_before) || self.request_.reason == TriggerReason::kExit) {
+      // What was asked for since the last look is answered by who has waited since then; or by nobody any
+      // more.
+      self.state_.store(word(State::kNone), std::memory_order_release);
+      break;
+    }
+    claimed_before = claimed;
     if (self.state_.compare_exchange_strong(running, word(State::kNone), std::memory_order_acq_rel)) break;
     self.state_.store(word(State::kRunning), std::memory_order_relaxed);
     self.request_ = SnapshotRequest{TriggerReason::kSignal, {}};
@@ -137,10 +145,12 @@ bool SnapshotThread::post(const SnapshotRequest& request) {
   }
 }
 
+std::uint32_t SnapshotThread::turn_word() { return g_tracker.forks.generation() << 1 | 1; }
+
 // One at a time, so that the answer is the caller's own. A caller that vanished (cancelled, jumped out, on
 // the other side of a fork) does not keep its turn.
 void SnapshotThread::take_turn() {
-  const std::uint32_t nobody = g_tracker.forks.generation() << 1;
+  const std::uint32_t nobody = turn_word() - 1;
   constexpr int kPatience = 100;  // sleeps without a snapshot at work
   for (int idle = 0;;) {
     std::uint32_t seen = turn_.load(std::memory_order_relaxed);
@@ -156,28 +166,31 @@ void SnapshotThread::take_turn() {
 }
 
 void SnapshotThread::pass_turn() {
-  turn_.store(g_tracker.forks.generation() << 1, std::memory_order_release);
+  turn_.store(turn_word() - 1, std::memory_order_release);
   sys::futex_wake(&turn_, 1);
 }
 
 int SnapshotThread::take_and_wait(const SnapshotRequest& request, Path& path) {
   if (!stack_) return ENOMEM;
   take_turn();
+  claiming_.store(turn_word(), std::memory_order_release);
   while (!claim()) {
     const std::uint32_t thread = thread_.load(std::memory_order_acquire);
     const timespec moment{0, 10'000'000};
     if (thread) sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
   }
+  claiming_.store(0, std::memory_order_relaxed);
   request_ = request;
   awaited_ = true;
   answered_.store(false, std::memory_order_relaxed);
   int error = launch();
   if (error == 0) {
-    // Until our thread has left, or another one has taken its place.
+    // Until our thread has left, or another one has taken its place, or it goes on and on for others.
     const std::uint32_t first = thread_.load(std::memory_order_acquire);
+    int patience = 20;
     for (std::uint32_t thread; (thread = thread_.load(std::memory_order_acquire)) != 0;) {
-      if (thread != first && answered_.load(std::memory_order_acquire)) break;
-      const timespec moment{0, 50'000'000};
+      if (answered_.load(std::memory_order_acquire) && (thread != first || --patience == 0)) break;
+      const timespec moment{0, 10'000'000};
       sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
     }
     path = path_;

@@ -19,7 +19,8 @@ class SnapshotThread {
   [[nodiscard]] bool start();
 
   // Async-signal-safe. A request while a snapshot is at work is answered by one more after it; further ones
-  // fall together with that one. False: the thread could not be made.
+  // fall together with that one, or with that of somebody who has waited all that time for a turn. False: the
+  // thread could not be made.
   bool post(const SnapshotRequest& request);
 
   // Waits for its turn and for a thread at work, takes a snapshot of its own and waits for it. 0 or an errno
@@ -36,6 +37,7 @@ class SnapshotThread {
   [[nodiscard]] static std::uint32_t word(State state);
   [[nodiscard]] static State state_of(std::uint32_t seen);
 
+  [[nodiscard]] static std::uint32_t turn_word();
   void take_turn();
   void pass_turn();
   [[nodiscard]] bool claim();
@@ -45,6 +47,7 @@ class SnapshotThread {
   std::atomic<std::uint32_t> state_{0};
   std::atomic<std::uint32_t> thread_{0};  // kernel id while it exists
   std::atomic<std::uint32_t> turn_{0};  // who is inside take_and_wait: fork generation * 2 + 1; even: nobody
+  std::atomic<std::uint32_t> claiming_{0};  // the same word while its holder waits for a thread at work
   SnapshotRequest request_;
   // For whoever waits for request_: others are answered by no one, and may come and go before it has read
   // this.

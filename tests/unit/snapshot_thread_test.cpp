@@ -127,6 +127,27 @@ TEST_CASE("requests in a storm fall together, and the last one is answered") {
   }));
 }
 
+TEST_CASE("who waits for a snapshot is not kept waiting by requests that never end") {
+  CHECK(with_thread([](const std::filesystem::path&) {
+    std::atomic<bool> stop{false};
+    test::run_threads(3, [&](unsigned thread) {
+      if (thread > 0) {
+        while (!stop) expect(g_snapshot_thread.post(kByApi));
+        return;
+      }
+      for (int i = 0; i < 10; ++i) {
+        Path path;
+        expect(g_snapshot_thread.take_and_wait(kByApi, path) == 0);
+        expect(std::filesystem::exists(path.view()));
+      }
+      stop = true;
+    });
+    Path path;
+    expect(g_snapshot_thread.take_and_wait(kByApi, path) == 0);  // behind all of them
+    expect_one_thread();
+  }));
+}
+
 TEST_CASE("a child forked while its parent's thread was at work takes its own snapshots") {
   CHECK(with_thread([](const std::filesystem::path& directory) {
     // As at the fork: a thread was writing, and another request waited. In the child there is no such thread.
