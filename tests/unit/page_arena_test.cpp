@@ -4,7 +4,10 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <vector>
 
 #include "tests/support/catch.hpp"
@@ -48,6 +51,33 @@ TEST_CASE("the cap is exact, and a refusal costs nothing") {
   arena.give_back(three, 3 * kPageBytes);
   arena.give_back(last, kPageBytes);
   CHECK(arena.used_bytes() == 0);
+}
+
+// What a page is to the kernel: VmFlags of /proc/self/smaps.
+std::string flags_of(const void* page) {
+  std::ifstream smaps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(smaps, line);) {
+    unsigned long begin = 0;
+    unsigned long end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+      const auto at = reinterpret_cast<std::uintptr_t>(page);
+      inside = at >= begin && at < end;
+    }
+    if (inside && line.rfind("VmFlags:", 0) == 0) return line + " ";
+  }
+  return {};
+}
+
+TEST_CASE("no page is ever a part of a huge one, or of a core file") {
+  PageArena arena;
+  arena.start(std::uint64_t{64} << 20);
+  void* pages = arena.take(8 << 20);
+  REQUIRE(pages != nullptr);
+  const std::string flags = flags_of(pages);
+  CHECK(flags.find(" nh ") != std::string::npos);
+  CHECK(flags.find(" dd ") != std::string::npos);
+  arena.give_back(pages, 8 << 20);
 }
 
 TEST_CASE("sizes that cannot be rounded or mapped are refused") {
