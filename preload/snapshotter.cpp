@@ -78,18 +78,23 @@ void report_failure(const Path& path, int error) {
 
 std::string_view Snapshotter::executable_name() const { return base_name(exe_.view()); }
 
-bool Snapshotter::start(const Options& options) {
+void Snapshotter::learn_names() {
   char buffer[4096];
-  long size = sys::readlink("/proc/self/exe", buffer, sizeof buffer);
+  const long size = sys::readlink("/proc/self/exe", buffer, sizeof buffer);
   if (size > 0) exe_ << std::string_view(buffer, static_cast<std::size_t>(size));
   const std::string_view started_as = link_to_executable();
   program_ << (started_as.empty() ? exe_.view() : started_as);
   const std::string_view name = base_name(program_.view());
   name_ << (name.empty() ? std::string_view("unknown") : name);
+}
+
+bool Snapshotter::start(const Options& options) {
+  if (name_.view().empty()) learn_names();
 
   // Relative to where the program starts, wherever a daemon changes to later.
+  char buffer[4096];
   if (options.dir.empty() || options.dir[0] != '/') {
-    size = sys::call(SYS_getcwd, buffer, sizeof buffer);
+    const long size = sys::call(SYS_getcwd, buffer, sizeof buffer);
     if (size > 1) directory_ << std::string_view(buffer, static_cast<std::size_t>(size) - 1);
     if (!options.dir.empty()) directory_ << "/";
   }

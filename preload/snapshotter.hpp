@@ -32,6 +32,8 @@ struct SnapshotRequest {
 
 class Snapshotter {
  public:
+  // Before start(), for who wants to know the names first. Costs no memory.
+  void learn_names();
   // At start, on the first thread. Copies what it keeps. False: no memory; snapshots will be refused.
   [[nodiscard]] bool start(const Options& options);
 

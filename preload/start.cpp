@@ -12,6 +12,7 @@
 #include "preload/counters.hpp"
 #include "preload/real.hpp"
 #include "preload/snapshot_thread.hpp"
+#include "preload/sys/memory_left.hpp"
 #include "preload/sys/old_symbols.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/tracker.hpp"
@@ -126,6 +127,20 @@ void say_if_fallen_back(UnwindChoice choice) {
   diag::say(LogLevel::kWarn, line);
 }
 
+// What a limit leaves is the program's first: where it is little, the few MiB that tracing begins with may be
+// what the program needs.
+bool leaves_enough_memory() {
+  constexpr std::uint64_t kMiB = 1 << 20;
+  constexpr std::uint64_t kEnough = 64 * kMiB;
+  const std::uint64_t left = sys::memory_left();
+  if (left >= kEnough) return true;
+  Line line;
+  line << "nothing is traced: the limit on memory (ulimit -v, -d) leaves " << left / kMiB
+       << " MiB of at least " << kEnough / kMiB;
+  diag::say(LogLevel::kWarn, line);
+  return false;
+}
+
 std::uint64_t draw_seed() {
   std::uint64_t seed = 0;
   if (sys::call(SYS_getrandom, &seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) {
@@ -144,11 +159,13 @@ bool start_tracing() {
   read_options(environ, options);
   if (options.enabled == Options::Enabled::kOff) return false;
   if (options.enabled != Options::Enabled::kForced && another_tool_owns_malloc()) return false;
-  if (!g_snapshotter.start(options) || !g_snapshot_thread.start()) return false;
+  g_snapshotter.learn_names();
   if (!matches_any(options.only, g_snapshotter.program_name()) &&
       !matches_any(options.only, g_snapshotter.executable_name())) {
     return false;
   }
+  if (!leaves_enough_memory()) return false;
+  if (!g_snapshotter.start(options) || !g_snapshot_thread.start()) return false;
 
   Dl_info library{};
   auto* allocator = reinterpret_cast<void*>(real::allocator_code());

@@ -4,6 +4,7 @@
 
 #include "preload/counters.hpp"
 #include "preload/real.hpp"
+#include "preload/sys/memory_left.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/tracker_stacks.hpp"
 
@@ -97,7 +98,10 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.follow_children = options.children;
   tracker.record_maps = options.mmap;
   // Sampled mode must stay small whatever the heap (P10); whoever asks for every allocation pays for it.
-  tracker.arena.start(all ? std::uint64_t{8} << 30 : std::uint64_t{128} << 20);
+  // Of what a limit leaves, most is the program's.
+  const std::uint64_t cap = all ? std::uint64_t{8} << 30 : std::uint64_t{128} << 20;
+  const std::uint64_t share = sys::memory_left() / 4;
+  tracker.arena.start(share < cap ? share : cap);
   tracker.unwinder = choose_unwinder(options.unwind, tracker.arena);
   tracker.remember_walks = all && tracker.unwinder.capture == capture_by_cfi;
   tracker.session_start_ns.store(sys::clock_ns(CLOCK_MONOTONIC_COARSE), std::memory_order_relaxed);
