@@ -9,6 +9,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
@@ -94,6 +95,7 @@ int waiting() {
       REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, g_pair) == 0);
       g_child = fork();
       if (g_child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (;;) pause();
       }
       std::atomic<pid_t> id{0};
