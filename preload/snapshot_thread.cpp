@@ -105,7 +105,8 @@ void SnapshotThread::run() {
   sys::call(SYS_close_range, 3, ~0u, kUnshare);
   for (bool claimed_before = false;;) {
     const int result = g_snapshotter.take(self.request_);
-    if (self.awaited_) {
+    const bool awaited = self.awaited_;
+    if (awaited) {
       self.awaited_ = false;
       self.result_ = result;
       self.path_ = g_snapshotter.path();
@@ -117,6 +118,7 @@ void SnapshotThread::run() {
     if ((claimed && claimed_before) || self.request_.reason == TriggerReason::kExit) {
       // What was asked for since the last look is answered by who has waited since then; or by nobody any
       // more.
+      self.left_ns_.store(sys::clock_ns(CLOCK_MONOTONIC), std::memory_order_relaxed);
       self.state_.store(word(State::kNone), std::memory_order_release);
       break;
     }
@@ -124,6 +126,10 @@ void SnapshotThread::run() {
     if (self.state_.compare_exchange_strong(running, word(State::kNone), std::memory_order_acq_rel)) break;
     self.state_.store(word(State::kRunning), std::memory_order_relaxed);
     self.request_ = SnapshotRequest{TriggerReason::kSignal, {}};
+    if (awaited) {  // whoever has its answer need not wait for what comes now
+      self.went_on_.store(true, std::memory_order_release);
+      sys::call(SYS_futex, &self.thread_, FUTEX_WAKE, 1);
+    }
   }
   for (;;) sys::call(SYS_exit, 0);
 }
@@ -137,6 +143,13 @@ bool SnapshotThread::post(const SnapshotRequest& request) {
       if (state_.compare_exchange_strong(seen, word(State::kRunningAndAsked), std::memory_order_acq_rel))
         return true;
       continue;
+    }
+    // Whoever waited for the thread that has just left is next, and its snapshot answers this request as
+    // well. (If it vanished while it waited, the next request finds nobody.)
+    constexpr std::int64_t kNextNs = 20'000'000;
+    if (claiming_.load(std::memory_order_acquire) == turn_word() &&
+        sys::clock_ns(CLOCK_MONOTONIC) - left_ns_.load(std::memory_order_relaxed) < kNextNs) {
+      return true;
     }
     if (!claim()) continue;
     request_ = request;
@@ -183,14 +196,15 @@ int SnapshotThread::take_and_wait(const SnapshotRequest& request, Path& path) {
   request_ = request;
   awaited_ = true;
   answered_.store(false, std::memory_order_relaxed);
+  went_on_.store(false, std::memory_order_relaxed);
   int error = launch();
   if (error == 0) {
-    // Until our thread has left, or another one has taken its place, or it goes on and on for others.
+    // Until our thread has left, or another one has taken its place, or it goes on for others.
     const std::uint32_t first = thread_.load(std::memory_order_acquire);
-    int patience = 20;
     for (std::uint32_t thread; (thread = thread_.load(std::memory_order_acquire)) != 0;) {
-      if (answered_.load(std::memory_order_acquire) && (thread != first || --patience == 0)) break;
-      const timespec moment{0, 10'000'000};
+      if (went_on_.load(std::memory_order_acquire)) break;
+      if (thread != first && answered_.load(std::memory_order_acquire)) break;
+      const timespec moment{0, 50'000'000};
       sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
     }
     path = path_;

@@ -48,11 +48,13 @@ class SnapshotThread {
   std::atomic<std::uint32_t> thread_{0};  // kernel id while it exists
   std::atomic<std::uint32_t> turn_{0};  // who is inside take_and_wait: fork generation * 2 + 1; even: nobody
   std::atomic<std::uint32_t> claiming_{0};  // the same word while its holder waits for a thread at work
+  std::atomic<std::int64_t> left_ns_{0};    // when a thread gave way to it
   SnapshotRequest request_;
   // For whoever waits for request_: others are answered by no one, and may come and go before it has read
   // this.
   bool awaited_ = false;
   std::atomic<bool> answered_{false};
+  std::atomic<bool> went_on_{false};  // to other requests, after it
   int result_ = 0;
   Path path_;
   char* stack_ = nullptr;

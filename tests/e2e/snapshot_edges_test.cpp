@@ -59,7 +59,12 @@ TEST_CASE("under a storm of signals every thread gets on, and errno is kept") {
     const Ending ending = victim.finish();
     CAPTURE(ending.err);
     CHECK(ending.exit_code == 0);
-    CHECK(!victim.snapshot_files().empty());
+    const auto files = victim.snapshot_files();
+    REQUIRE(!files.empty());
+    const Snapshot last = read_or_fail(files.back());
+    CHECK(last.self.at("lost_lock") == 0);
+    CHECK(last.self.at("snapshots_failed") == 0);
+    CHECK(last.self.at("snapshots_written") + 1 == files.size());
   }
 }
 
