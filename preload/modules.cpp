@@ -173,7 +173,10 @@ bool Modules::refresh(std::string_view executable_path, const ModuleNotes& notes
 
 void Modules::read_maps(const ModuleNotes& notes, std::uint32_t stacks, char* scratch) {
   const long fd = sys::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
+  if (fd < 0) {
+    count(g_counters.lost_modules);
+    return;
+  }
   for (std::uint32_t i = 0; i < count_; ++i) modules_[i].loaded = false;
 
   // The header of an object is its first segment, file offset 0; its other segments follow in address order.
@@ -184,6 +187,7 @@ void Modules::read_maps(const ModuleNotes& notes, std::uint32_t stacks, char* sc
   std::size_t have = 0;
   for (;;) {
     const long got = sys::read(static_cast<int>(fd), scratch + have, kScratchBytes - have);
+    if (got < 0) count(g_counters.lost_modules);
     if (got <= 0) break;
     have += static_cast<std::size_t>(got);
     std::size_t begin = 0;

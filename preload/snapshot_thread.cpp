@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include "preload/counters.hpp"
+#include "preload/sys/diag.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/thread_state.hpp"
 
@@ -24,6 +25,13 @@ std::size_t before_thread_pointer() {
   std::uintptr_t thread_pointer;
   asm("movq %%fs:0, %0" : "=r"(thread_pointer));
   return round_to_pages(thread_pointer - reinterpret_cast<std::uintptr_t>(&t_state));
+}
+
+[[gnu::cold, gnu::noinline]] void say_refused(int error) {
+  Line line;
+  line << "snapshot refused: its thread could not be started: ";
+  diag::append_error(line, error);
+  diag::say(LogLevel::kError, line);
 }
 
 }  // namespace
@@ -91,6 +99,7 @@ int SnapshotThread::launch() {
   if (result < 0) {
     state_.store(word(State::kNone), std::memory_order_release);
     count(g_counters.snapshots_failed);
+    say_refused(static_cast<int>(-result));
     return static_cast<int>(-result);
   }
   return 0;

@@ -20,7 +20,7 @@ class SnapshotThread {
 
   // Async-signal-safe. A request while a snapshot is at work is answered by one more after it; further ones
   // fall together with that one, or with that of somebody who has waited all that time for a turn. False: the
-  // thread could not be made.
+  // thread could not be made, which is counted and said.
   bool post(const SnapshotRequest& request);
 
   // Waits for its turn and for a thread at work, takes a snapshot of its own and waits for it. 0 or an errno

@@ -52,15 +52,9 @@ bool is_ours(int number) {
          in_this_process();
 }
 
-[[gnu::cold, gnu::noinline]] void say_refused() {
-  Line line;
-  line << "snapshot refused: its thread could not be started";
-  diag::say(LogLevel::kError, line);
-}
-
 void post_snapshot() {
   static constexpr SnapshotRequest kBySignal{TriggerReason::kSignal, {}};
-  if (!g_snapshot_thread.post(kBySignal)) say_refused();
+  (void)g_snapshot_thread.post(kBySignal);
 }
 
 [[gnu::cold, gnu::noinline]] void warn_once(std::uint64_t sender) {

@@ -29,9 +29,11 @@ struct ErrorText {
 };
 constexpr ErrorText kErrorTexts[] = {
     {EACCES, "Permission denied"},
+    {EAGAIN, "Resource temporarily unavailable"},
     {EDQUOT, "Disk quota exceeded"},
     {EEXIST, "File exists"},
     {EFBIG, "File too large"},
+    {EINTR, "Interrupted system call"},
     {EIO, "Input/output error"},
     {EISDIR, "Is a directory"},
     {ELOOP, "Too many symbolic links"},

@@ -119,8 +119,7 @@ void Preloaded::start() {
 }
 
 void Preloaded::give_up(const std::string& why) {
-  throw std::runtime_error(program_.filename().string() + " " + why +
-                           "; its stderr: " + read_file(errors_.path() / "stderr"));
+  throw std::runtime_error(program_.filename().string() + " " + why + "; its stderr: " + errors());
 }
 
 // One read of the victim's output; false at its end.
@@ -156,6 +155,8 @@ void Preloaded::kill(int signal) const {
   if (::kill(pid_, signal) != 0) throw std::runtime_error("kill");
 }
 
+std::string Preloaded::errors() const { return read_file(errors_.path() / "stderr"); }
+
 Ending Preloaded::finish() {
   close(to_victim_);
   to_victim_ = -1;
@@ -178,7 +179,7 @@ Ending Preloaded::finish() {
   if (WIFEXITED(status)) ending.exit_code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) ending.signal = WTERMSIG(status);
   ending.out = std::move(pending_);
-  ending.err = read_file(errors_.path() / "stderr");
+  ending.err = errors();
   return ending;
 }
 

@@ -54,6 +54,7 @@ class Preloaded {
   [[nodiscard]] std::string read_line();  // without its newline; fails the test at the end of the output
   void tell(const std::string& line);     // appends the newline
   void kill(int signal) const;
+  [[nodiscard]] std::string errors() const;  // what it wrote to its stderr so far
   Ending finish();
   Ending run() {
     start();
