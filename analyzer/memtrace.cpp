@@ -1,6 +1,7 @@
 // memtrace: starts programs under the shim and asks running ones for snapshots.
 #include <fmt/format.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -111,7 +112,9 @@ int snap(const memtrace::SnapshotRequest& request) {
     return complain(refused ? kRefused : kTimedOut, failure->reason);
   }
   const auto path = std::get<std::filesystem::path>(taken).string();
-  const std::string error = memtrace::write_stdout(path + "\n");
+  // Its directory is the process's choice: a script needs it as it is, a terminal must not obey it.
+  const std::string shown = isatty(STDOUT_FILENO) != 0 ? memtrace::printable(path) : path;
+  const std::string error = memtrace::write_stdout(shown + "\n");
   return error.empty() ? 0 : complain(kUsage, fmt::format("{} was taken, but {}", path, error));
 }
 

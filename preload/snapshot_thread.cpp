@@ -144,7 +144,10 @@ void SnapshotThread::run() {
 }
 
 bool SnapshotThread::post(const SnapshotRequest& request) {
-  if (!stack_) return false;
+  if (!stack_) {
+    say_refused(ENOMEM);
+    return false;
+  }
   for (;;) {
     std::uint32_t seen = state_.load(std::memory_order_acquire);
     if (state_of(seen) == State::kRunningAndAsked) return true;

@@ -80,9 +80,15 @@ void say(LogLevel level, const Line& line) {
   if (!identify_stderr(device, inode) || device != g_device || inode != g_inode) return;
   FixedText<540> whole;
   whole << "memtrace: ";
-  // Values of the environment are not trusted with the terminal.
-  for (const char c : line.view())
-    whole << std::string_view(static_cast<unsigned char>(c) < ' ' || c == 127 ? "?" : &c, 1);
+  // Values of the environment are not trusted with the terminal, for which 0xc2 and one of 0x80 to 0x9f are a
+  // control character, too.
+  unsigned char before = 0;
+  for (const char c : line.view()) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool control = byte < ' ' || byte == 127 || (before == 0xc2 && byte < 0xa0);
+    whole << std::string_view(control ? "?" : &c, 1);
+    before = byte;
+  }
   whole << "\n";
   write_politely(whole.c_str(), whole.view().size());
 }

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,6 +47,16 @@ struct Info : __ptrace_syscall_info {
 };
 
 }  // namespace
+
+std::string SystemCall::text(std::size_t argument) const {
+  std::string text;
+  for (char c = 0;; text += c) {
+    const iovec here{&c, 1};
+    const iovec there{reinterpret_cast<void*>(arguments.at(argument) + text.size()), 1};
+    if (process_vm_readv(process, &here, 1, &there, 1, 0) != 1) throw std::runtime_error("process_vm_readv");
+    if (c == '\0') return text;
+  }
+}
 
 SnapshotTracer::SnapshotTracer(pid_t process) : process_(process) {
   if (trace(PTRACE_SEIZE, process, 0, PTRACE_O_TRACECLONE | PTRACE_O_TRACESYSGOOD) != 0)
@@ -92,6 +103,7 @@ std::vector<long> SnapshotTracer::take(const Meddle& meddle) {
     if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
       call = SystemCall{};
       call.index = made.size();
+      call.process = process_;
       call.number = static_cast<long>(info.entry.nr);
       std::memcpy(call.arguments.data(), info.entry.args, sizeof info.entry.args);
       made.push_back(call.number);

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace memtrace::test {
@@ -23,6 +24,8 @@ struct SystemCall {
   std::size_t index = 0;  // in its snapshot
   long number = 0;
   std::array<std::uint64_t, 6> arguments{};
+  pid_t process = -1;
+  [[nodiscard]] std::string text(std::size_t argument) const;  // that it points to: a path
 
   int error = 0;                      // not made: this errno value is its answer
   std::optional<std::uint64_t> size;  // instead of the third argument

@@ -41,6 +41,9 @@ TEST_CASE("no byte of a value reaches the terminal as a command") {
   CHECK(told.starts_with("memtrace: " + std::string(31, '?') + " !"));
   CHECK(told.find("~?\x80") != std::string::npos);
   CHECK(told.find_first_of("\x1b\r\t\x7f") == std::string::npos);
+  diag::say(LogLevel::kError, line_of("\xc2\x9b"
+                                      "2J \xc3\xbc"));  // a control character of two bytes; a letter
+  CHECK(captured.text().ends_with("memtrace: \xc2?2J \xc3\xbc\n"));
 }
 
 TEST_CASE("levels above the wanted one are dropped") {

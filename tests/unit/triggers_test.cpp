@@ -56,7 +56,9 @@ TEST_CASE("a program that has no handler survives the signal, and sees none") {
     errno = E2BIG;
     raise(SIGUSR2);
     expect(errno == E2BIG);
-    expect(captured.text() == "memtrace: snapshot refused: its thread could not be started\n");
+    expect(captured.text() ==
+           "memtrace: snapshot refused: its thread could not be started: Cannot "
+           "allocate memory\n");
     expect((real_current().sa_flags & (SA_ONSTACK | SA_RESTART)) == (SA_ONSTACK | SA_RESTART));
   }));
 }
