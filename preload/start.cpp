@@ -153,6 +153,7 @@ std::uint64_t draw_seed() {
 // False: this process is none of ours.
 bool start_tracing() {
   real::resolve();
+  (void)sys::find_clock();
   if (getauxval(AT_SECURE) != 0) return false;
   diag::start();
   Options options;

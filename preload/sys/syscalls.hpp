@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -91,10 +92,17 @@ inline long unlink(const char* path) { return call(SYS_unlinkat, AT_FDCWD, path,
 inline std::uint64_t pid() { return static_cast<std::uint64_t>(call(SYS_getpid)); }
 inline std::uint32_t tid() { return static_cast<std::uint32_t>(call(SYS_gettid)); }
 
-// The clocks come from the vDSO through libc: no system call, no errno on success.
+// The clocks come from the vDSO itself. By libc's name they could be another library's, such as
+// libfaketime's: it has thread-local data, locks and a heap, which neither a hook nor the snapshot thread may
+// touch.
+using ReadClock = int (*)(clockid_t clock, timespec* time);
+extern constinit std::atomic<ReadClock> g_read_clock;
+// At start. Before it, and where it finds no vDSO (false), each look is a system call.
+bool find_clock();
+
 inline std::int64_t clock_ns(clockid_t clock) {
   timespec t{};
-  clock_gettime(clock, &t);
+  g_read_clock.load(std::memory_order_relaxed)(clock, &t);
   return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
 }
 
