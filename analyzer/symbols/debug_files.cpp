@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::string_view kDeleted = " (deleted)";
 constexpr const char* kDefaultDebugPath = "/usr/lib/debug";
+// A hole of a terabyte costs who leaves it nothing, and its checksum half an hour.
+constexpr std::uintmax_t kLargestChecked = std::uintmax_t{4} << 30;
 
 std::string directory_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
@@ -33,6 +35,12 @@ std::string describe_build_id(const std::string& build_id) {
 bool same_file(const std::string& a, const std::string& b) {
   std::error_code error;
   return std::filesystem::equivalent(a, b, error) && !error;
+}
+
+bool is_checkable(const std::string& path) {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(path, error);
+  return !error && size <= kLargestChecked;
 }
 
 bool crc_matches(const std::string& path, std::uint32_t wanted) {
@@ -122,6 +130,8 @@ std::unique_ptr<ElfFile> DebugFiles::find_debug_file(const Module& module, const
       if (!build_id.empty() && file->build_id() == build_id) return file;
       if (!build_id.empty() && !file->build_id().empty()) {
         refusals.push_back(candidate + " has " + describe_build_id(file->build_id()));
+      } else if (!is_checkable(candidate)) {
+        refusals.push_back(candidate + " is too large to be checked against .gnu_debuglink");
       } else if (!crc_matches(candidate, link->crc)) {
         refusals.push_back(candidate + " has another checksum than .gnu_debuglink wants");
       } else {

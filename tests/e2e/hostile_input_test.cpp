@@ -158,6 +158,18 @@ TEST_CASE("a module's path may name anything") {
   }
 }
 
+TEST_CASE("a debug file that is a hole of a terabyte is not read") {
+  const Recorded recorded;
+  const std::string commands = "cd " + recorded.dir().string() +
+                               " && strip -g evil && objcopy -R .note.gnu.build-id evil huge.debug"
+                               " && objcopy --add-gnu-debuglink=huge.debug evil && truncate -s 1T huge.debug";
+  REQUIRE(run_program(commands).exit_code == 0);
+  const auto ran = memdiff(recorded.snapshot().string());
+  CAPTURE(ran.output);
+  CHECK(ran.exit_code == kDone);
+  CHECK(ran.output.find("huge.debug is too large") != std::string::npos);
+}
+
 TEST_CASE("a snapshot that unfolds without end, or says that it does, is refused in bounded memory") {
   const TempDir dir;
   const std::string file = dir.path() / "bomb.snap";
