@@ -39,8 +39,8 @@ std::uint64_t dumped_kib(Preloaded& victim, bool snapshot) {
 }
 
 TEST_CASE("core dumps are as large as without the shim, but for a megabyte") {
-  Preloaded bare("steady_host");
-  Preloaded victim("steady_host");
+  Preloaded bare("steady_host", {"100000"});
+  Preloaded victim("steady_host", {"100000"});
   bare.without_shim();
   victim.exact();
   const std::uint64_t usual = dumped_kib(bare, false);

@@ -209,6 +209,14 @@ TEST_CASE("swapped snapshots are compared in the order of time") {
   CHECK(json["totals"]["size"]["diff"] == 97400);
 }
 
+TEST_CASE("a wall clock that was set back swaps nothing") {
+  Leak leak;
+  leak.now.realtime_ns = leak.then.realtime_ns - 3600 * FakeProcess::kSecond;
+  const auto json = json_of(leak.process, {leak.then, leak.now});
+  CHECK(json["old"]["file"] == "a.snap");
+  CHECK(json["totals"]["size"]["diff"] == 97400);
+}
+
 TEST_CASE("what the shim lost is said") {
   Leak leak;
   leak.now.self = {{"lost_table_full", 3}, {"lost_lock", 4}, {"failed_unwinds", 2}, {"truncated_stacks", 1}};

@@ -1,6 +1,6 @@
 /* A service that must not notice anything: holds 100 blocks of 777 bytes, and a second thread that never
  * stops allocating. Answers every line by what it can see of itself; what a block holds is written, and
- * checked later. */
+ * checked later. usage: steady_host [SMALL]     SMALL: so many blocks of 16 bytes, too */
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -57,7 +57,10 @@ static void say_what_it_sees(unsigned long step) {
   say(line);
 }
 
-int main(void) {
+static void* volatile small;
+
+int main(int argc, char** argv) {
+  for (int i = argc > 1 ? atoi(argv[1]) : 0; i > 0; --i) small = malloc(16);
   for (int i = 0; i < kBlocks; ++i) hold(i);
   pthread_t thread;
   REQUIRE(pthread_create(&thread, NULL, stay_busy, NULL) == 0);
