@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/inotify.h>
@@ -35,16 +36,25 @@ SnapshotFailure refused(std::string reason) { return {SnapshotFailure::Kind::kRe
 class AsTarget {
  public:
   explicit AsTarget(const ProcessStatus& status) : changed_(geteuid() == 0 && status.effective_uid != 0) {
-    if (changed_ && (setegid(status.effective_gid) != 0 || seteuid(status.effective_uid) != 0)) std::abort();
+    if (!changed_) return;
+    // Root's other groups may write where the target may not. Some user namespaces keep them.
+    groups_.resize(static_cast<std::size_t>(std::max(getgroups(0, nullptr), 0)));
+    groups_dropped_ =
+        getgroups(static_cast<int>(groups_.size()), groups_.data()) >= 0 && setgroups(0, nullptr) == 0;
+    if (setegid(status.effective_gid) != 0 || seteuid(status.effective_uid) != 0) std::abort();
   }
   ~AsTarget() {
-    if (changed_ && (seteuid(0) != 0 || setegid(0) != 0)) std::abort();
+    if (!changed_) return;
+    if (seteuid(0) != 0 || setegid(0) != 0) std::abort();
+    if (groups_dropped_ && setgroups(groups_.size(), groups_.data()) != 0) std::abort();
   }
   AsTarget(const AsTarget&) = delete;
   AsTarget& operator=(const AsTarget&) = delete;
 
  private:
   bool changed_;
+  bool groups_dropped_ = false;
+  std::vector<gid_t> groups_;
 };
 
 // The files through which the shim learns the label; removed again if it did not take them.

@@ -67,9 +67,19 @@ std::string_view link_to_executable() {
   return text;
 }
 
+// What comes after it must fit into the line, too.
+void append_path(Line& line, const Path& path) {
+  constexpr std::size_t kMost = 300;
+  const std::string_view whole = path.view();
+  line << std::string_view(whole.data(), whole.size() < kMost ? whole.size() : kMost)
+       << (whole.size() > kMost ? "..." : "");
+}
+
 void report_failure(const Path& path, int error) {
   Line line;
-  line << "cannot write snapshot " << path.view() << ": ";
+  line << "cannot write snapshot ";
+  append_path(line, path);
+  line << ": ";
   diag::append_error(line, error);
   diag::say(LogLevel::kError, line);
 }
@@ -187,7 +197,9 @@ int Snapshotter::open_directory(Line& problem) {
     fd = made == 0 || made == -EEXIST ? sys::open(directory_.c_str(), flags) : made;
   }
   if (fd < 0) {
-    problem << "snapshot refused: directory " << directory_.view() << ": ";
+    problem << "snapshot refused: directory ";
+    append_path(problem, directory_);
+    problem << ": ";
     diag::append_error(problem, static_cast<int>(-fd))
         << "; set MEMTRACE_DIR to a directory that can be written";
   }
@@ -237,7 +249,9 @@ int Snapshotter::take(const SnapshotRequest& request) {
                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   int error = fd < 0 ? static_cast<int>(-fd) : 0;
   if (fd < 0) {
-    problem << "snapshot refused: directory " << directory_.view() << ": ";
+    problem << "snapshot refused: directory ";
+    append_path(problem, directory_);
+    problem << ": ";
     diag::append_error(problem, error) << "; set MEMTRACE_DIR to a directory that can be written";
     diag::say(LogLevel::kError, problem);
   } else {

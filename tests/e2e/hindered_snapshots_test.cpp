@@ -119,5 +119,16 @@ TEST_CASE("what hinders a snapshot costs that snapshot, one line and one count, 
   }
 }
 
+TEST_CASE("a long path leaves room for what is wrong with it") {
+  Preloaded victim("hindered", {"none"});
+  std::string where = victim.dir();
+  for (int i = 0; i < 15; ++i) where += "/" + std::string(200, 'x');
+  const Ending ending = victim.set("MEMTRACE_DIR", where).run();
+  CHECK(ending.exit_code == 6);
+  CHECK(ending.err.find(where.substr(0, 250)) != std::string::npos);
+  CHECK(ending.err.find("...: No such file or directory; set MEMTRACE_DIR to a directory") !=
+        std::string::npos);
+}
+
 }  // namespace
 }  // namespace memtrace::test

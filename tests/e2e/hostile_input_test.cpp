@@ -1,5 +1,6 @@
 // What would break: a snapshot, a program file or a process made by somebody else could hang memdiff or
 // memtrace, crash them, fill the memory, or write to the terminal of who looks at it.
+#include <grp.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -266,6 +267,27 @@ TEST_CASE("memtrace snap signals nobody who is not ready, and tells why") {
   }
   CHECK(traced.finish().exit_code == 5);
   CHECK(traced.snapshot_files().empty());
+}
+
+TEST_CASE("memtrace snap as root writes nothing where the process may not") {
+  if (geteuid() != 0) return;
+  const TempDir dir;
+  const fs::path groups = dir.path() / "root-group";
+  fs::create_directory(groups);
+  REQUIRE(chmod(dir.path().c_str(), 0755) == 0);
+  REQUIRE(chmod(groups.c_str(), 0775) == 0);
+  Preloaded victim("steady_host");
+  victim.set("MEMTRACE_DIR", groups).in_child([] {
+    if (setgroups(0, nullptr) != 0 || setgid(65534) != 0 || setuid(65534) != 0) _exit(125);
+  });
+  victim.start();
+  CHECK(victim.read_line() == "ready");
+  const auto ran = memtrace_command("snap --timeout 1 --label l " + std::to_string(victim.pid()));
+  CAPTURE(ran.output);
+  CHECK(ran.exit_code == 1);
+  CHECK(ran.output.find("the label cannot be left") != std::string::npos);
+  CHECK(fs::is_empty(groups));
+  CHECK(victim.finish().exit_code == 5);
 }
 
 TEST_CASE("the path of a snapshot drives no terminal") {
