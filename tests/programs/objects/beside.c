@@ -1,0 +1,3 @@
+/* For opener.c. */
+int beside(void);
+int beside(void) { return 1; }
