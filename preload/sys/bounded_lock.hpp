@@ -5,6 +5,9 @@
 // Never held across the unwinder, the loader, file I/O or the real allocator (P4). Full or failing: acquire()
 // gives up when the owner is this very thread (a signal handler inside the section), after kPatienceNs, or at
 // once where another thread has waited in vain for this holder; the caller drops its work and counts it (P5).
+// A program whose threads are cancelled or jump out of sections leaves many locks held: each wait in vain
+// halves the patience with all of them, so that waiting is bounded by the process, not by the lock. A wait
+// that was not in vain restores it.
 #pragma once
 
 #include <atomic>
@@ -59,7 +62,9 @@ class BoundedLock {
   static constexpr std::uint32_t kStuck =
       0x40000000;  // somebody waited in vain: nobody does until it is released
   static constexpr std::int64_t kPatienceNs = 2'000'000'000;
+  static constexpr std::int64_t kLeastPatienceNs = 4'000'000;
   static constexpr long kNapNs = 2'000'000;
+  static inline constinit std::atomic<std::int64_t> patience_ns_{kPatienceNs};
 
   [[gnu::noinline]] void wake() {
     waiters_.store(0, std::memory_order_relaxed);
@@ -70,8 +75,9 @@ class BoundedLock {
     for (unsigned spins = 0;; ++spins) {
       std::uint32_t seen = word_.load(std::memory_order_relaxed);
       if (seen == 0) {
-        if (word_.compare_exchange_strong(seen, owner, std::memory_order_acquire)) return true;
-        continue;
+        if (!word_.compare_exchange_strong(seen, owner, std::memory_order_acquire)) continue;
+        if (give_up_at != 0) patience_ns_.store(kPatienceNs, std::memory_order_relaxed);
+        return true;
       }
       if ((seen & kStuck) || seen == owner) return false;
       if (spins < 100) {
@@ -79,8 +85,11 @@ class BoundedLock {
         continue;
       }
       const std::int64_t now = sys::clock_ns(CLOCK_MONOTONIC);
-      if (give_up_at == 0) give_up_at = now + kPatienceNs;
+      const std::int64_t patience = patience_ns_.load(std::memory_order_relaxed);
+      if (give_up_at == 0) give_up_at = now + patience;
       if (now >= give_up_at) {
+        patience_ns_.store(patience / 2 > kLeastPatienceNs ? patience / 2 : kLeastPatienceNs,
+                           std::memory_order_relaxed);
         // Fails if the holder has just let go: then there is nothing to mark.
         word_.compare_exchange_strong(seen, seen | kStuck, std::memory_order_relaxed);
         return false;

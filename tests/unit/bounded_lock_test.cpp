@@ -3,6 +3,7 @@
 #include "preload/sys/bounded_lock.hpp"
 
 #include "tests/support/catch.hpp"
+#include "tests/support/child.hpp"
 #include "tests/support/threads.hpp"
 
 using namespace memtrace;
@@ -59,6 +60,19 @@ TEST_CASE("waiting ends when the holder does not let go") {
   CHECK_FALSE(lock.acquire(kFirst));
   lock.release();
   CHECK(lock.acquire(kSecond));
+}
+
+TEST_CASE("many holders that do not let go are waited for hardly longer than one") {
+  // In a child: how patient a process is goes from test to test.
+  CHECK(test::in_child([] {
+          static BoundedLock locks[200];
+          const std::int64_t before = sys::clock_ns(CLOCK_MONOTONIC);
+          for (BoundedLock& lock : locks) {
+            test::expect(lock.acquire(kFirst));
+            test::expect(!lock.acquire(kSecond));
+          }
+          test::expect(sys::clock_ns(CLOCK_MONOTONIC) - before < 60'000'000'000);  // not 400 seconds
+        }).fine());
 }
 
 TEST_CASE("a forked child gets the lock of a thread that vanished, and knows") {
