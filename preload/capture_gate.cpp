@@ -44,6 +44,7 @@ void CaptureGate::after_fork_in_parent() {
   if (const std::uint64_t stuck = gate.stuck_.exchange(0))
     gate.abandoned_.fetch_or(stuck & gate.buffers_.taken());
   // 0: this process was set up as a forked child in between.
+  gate.in_vain_.store(false);
   std::uint32_t forking = gate.forking_.load();
   while (forking != 0 && !gate.forking_.compare_exchange_weak(forking, forking - 1)) {
   }
@@ -51,7 +52,7 @@ void CaptureGate::after_fork_in_parent() {
 
 CaptureBuffers::Buffer* CaptureGate::enter(std::uint32_t hint) {
   std::int64_t give_up_at = 0;
-  bool patient = true;
+  bool patient = !in_vain_.load(std::memory_order_relaxed);
   for (;;) {
     // Looked at first, too: a buffer borrowed only to be given back would hold the fork up.
     if (forking_.load() == 0 || !patient) [[likely]] {
@@ -61,7 +62,8 @@ CaptureBuffers::Buffer* CaptureGate::enter(std::uint32_t hint) {
     }
     const std::int64_t now = sys::clock_ns(CLOCK_MONOTONIC);
     if (give_up_at == 0) give_up_at = now + 2 * kPatienceNs;
-    patient = now < give_up_at;
+    patient = now < give_up_at && !in_vain_.load(std::memory_order_relaxed);
+    if (!patient) in_vain_.store(true, std::memory_order_relaxed);
     // A sleep that a sandbox allows: nobody wakes this word.
     static constinit std::uint32_t nobody = 0;
     const timespec moment{0, 100'000};
@@ -80,6 +82,7 @@ bool CaptureGate::reset_after_fork() {
   buffers_.reset_after_fork();
   abandoned_.store(0);
   stuck_.store(0);
+  in_vain_.store(false);
   forking_.store(0);
   return unsafe;
 }

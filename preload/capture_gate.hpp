@@ -36,6 +36,9 @@ class CaptureGate {
 
   CaptureBuffers buffers_;
   std::atomic<std::uint32_t> forking_{0};  // threads between before_fork and after_fork_in_parent
+  // A capture has waited for this fork in vain: it may be the fork that waits, in another handler, for a lock
+  // that the capturing thread has, and for each of its captures. The next ones go on at once.
+  std::atomic<bool> in_vain_{false};
   // Sets of buffers. Stuck: a fork waited for them in vain. Abandoned: and they were still out after it, so
   // that cancelled threads took them along: nobody waits for those twice.
   std::atomic<std::uint64_t> stuck_{0};
