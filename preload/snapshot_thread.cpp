@@ -34,6 +34,16 @@ std::size_t before_thread_pointer() {
   diag::say(LogLevel::kError, line);
 }
 
+// The kernel clears a thread's word a moment before it takes the thread off the process's list; until then it
+// refuses what it grants to single-threaded processes only (unshare, setns).
+void wait_until_off_the_list(std::uint32_t thread) {
+  constexpr int kPatience = 10000;
+  for (int i = 0; thread != 0 && i < kPatience; ++i) {
+    if (sys::call(SYS_tgkill, sys::pid(), thread, 0) != 0) return;
+    sys::call(SYS_sched_yield);
+  }
+}
+
 }  // namespace
 
 bool SnapshotThread::start() {
@@ -219,6 +229,7 @@ int SnapshotThread::take_and_wait(const SnapshotRequest& request, Path& path) {
       const timespec moment{0, 50'000'000};
       sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
     }
+    if (!went_on_.load(std::memory_order_acquire)) wait_until_off_the_list(first);
     path = path_;
     error = result_;
   }
