@@ -1,6 +1,7 @@
 // What would break: what a program can load, and what it sees by name, would not be what it was: run paths,
 // plugins bound to themselves, namespaces, a malloc or a compressor of the program's own, weak references.
 #include <algorithm>
+#include <filesystem>
 #include <sstream>
 #include <vector>
 
@@ -96,6 +97,20 @@ TEST_CASE("a program built with a sanitizer is left alone") {
   CHECK(expected.exit_code == 0);
   CHECK(ending.exit_code == expected.exit_code);
   CHECK(ending.err == expected.err);
+  CHECK(victim.snapshot_files().empty());
+}
+
+TEST_CASE("a program under valgrind is left alone") {
+  if (!std::filesystem::exists("/usr/bin/valgrind")) {
+    WARN("SKIP: the Debian package valgrind is not installed");
+    return;
+  }
+  Preloaded victim("/usr/bin/valgrind", {"-q", "--tool=none", program_path("api_user")});
+  victim.exact().set("MEMTRACE_AT_EXIT", "1");
+  const Ending ending = victim.run();
+  const Ending expected = Preloaded("api_user").without_shim().run();
+  CHECK(ending.exit_code == expected.exit_code);
+  CHECK(ending.out == expected.out);
   CHECK(victim.snapshot_files().empty());
 }
 

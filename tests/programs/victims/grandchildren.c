@@ -1,6 +1,6 @@
 /* A child with a thread that allocates without pause allocates a few blocks, one, or none, and forks: its own
- * children are set up anew, whatever it had done before. Each holds blocks of its own; the first one's are
- * said. usage: grandchildren BLOCKS FORKS */
+ * children are set up anew, whatever it had done before. Each holds blocks of its own, all over the place, so
+ * that a lock which the thread left held would be met. usage: grandchildren BLOCKS FORKS */
 #include <pthread.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -26,14 +26,14 @@ static NOINLINE void in_grandchild(void) {
   BORN(4096);
 }
 
-static void be_grandchild(int number) {
+static void be_grandchild(void) {
   alarm(30); /* one that hangs is killed, and its parent says so */
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 3000; ++i) {
     void* block = malloc(700);
     in_grandchild();
     free(block);
   }
-  if (number == 0) report("grandchild");
+  report("grandchild");
   _exit(7);
 }
 
@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
     }
     for (int i = 0; i < atoi(argv[2]); ++i) {
       const pid_t grandchild = fork();
-      if (grandchild == 0) be_grandchild(i);
+      if (grandchild == 0) be_grandchild();
       int status = 0;
       REQUIRE(grandchild > 0 && waitpid(grandchild, &status, 0) == grandchild);
       REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 7);
