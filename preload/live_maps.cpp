@@ -12,6 +12,7 @@ bool LiveMaps::reserve(T*& array, std::uint32_t used, std::uint32_t& capacity, s
   if (larger > kMaxEntries) return false;
   auto* fresh = static_cast<T*>(arena_->take(larger * sizeof(T)));
   if (!fresh) return false;
+  under_lock(fresh, larger * sizeof(T));
   if (array) {
     __builtin_memcpy(static_cast<void*>(fresh), array, used * sizeof(T));
     arena_->give_back(array, capacity * sizeof(T));

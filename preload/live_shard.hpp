@@ -18,6 +18,7 @@
 
 #include "preload/live_filter.hpp"
 #include "preload/live_record.hpp"
+#include "preload/sys/lock_witness.hpp"
 #include "preload/sys/page_arena.hpp"
 
 namespace memtrace {
@@ -231,6 +232,8 @@ class LiveShard {
     return reinterpret_cast<std::uint64_t>(buckets) >> 7 | count << (64 - kCountBits);
   }
   void set_layout(std::uint64_t layout) {
+    under_lock(buckets_of(layout), count_of(layout) * sizeof(Bucket));
+    lock_free(&layout_, sizeof layout_);  // read by prefetch
     layout_.store(layout, std::memory_order_release);
     grow_at_ = grow_at(layout);
   }

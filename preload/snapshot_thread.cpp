@@ -5,6 +5,7 @@
 
 #include "preload/counters.hpp"
 #include "preload/sys/diag.hpp"
+#include "preload/sys/lock_witness.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/thread_state.hpp"
 
@@ -80,6 +81,7 @@ bool SnapshotThread::claim() {
     sys::call(SYS_futex, &thread_, FUTEX_WAIT, last,
               &moment);  // not PRIVATE: the kernel's wake at exit is not either
   }
+  takes_over(&state_);
   return true;
 }
 
@@ -87,6 +89,7 @@ int SnapshotThread::launch() {
   constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
   std::uint64_t before = 0;
   sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &kAllSignals, &before, sizeof before);
+  hands_over(&thread_);
   const long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
                      CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
   long result = SYS_clone;
@@ -117,6 +120,7 @@ int SnapshotThread::launch() {
 
 void SnapshotThread::run() {
   SnapshotThread& self = g_snapshot_thread;
+  takes_over(&self.thread_);
   // A file table of our own from here on, without copying the host's: a program that closes and opens
   // descriptors cannot come by ours, and a child forked meanwhile does not inherit them. Kernels before 5.9
   // keep the shared one.
@@ -131,6 +135,7 @@ void SnapshotThread::run() {
       self.path_ = g_snapshotter.path();
       self.answered_.store(true, std::memory_order_release);
     }
+    hands_over(&self.state_);
     // From here on another thread may claim: it waits until the kernel says that this one has left.
     std::uint32_t running = word(State::kRunning);
     const bool claimed = self.claiming_.load(std::memory_order_acquire) == turn_word();
@@ -230,6 +235,7 @@ int SnapshotThread::take_and_wait(const SnapshotRequest& request, Path& path) {
       sys::call(SYS_futex, &thread_, FUTEX_WAIT, thread, &moment);
     }
     if (!went_on_.load(std::memory_order_acquire)) wait_until_off_the_list(first);
+    takes_over(&state_);
     path = path_;
     error = result_;
   }

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "preload/sys/lock_witness.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/thread_state.hpp"
 
@@ -22,6 +23,7 @@ namespace memtrace {
 enum class LockOwner : std::uint32_t { kNobody = 0, kSnapshotThread = 0x3fffffff };
 inline LockOwner this_thread_owner() { return static_cast<LockOwner>(t_state.serial & 0x3fffffff); }
 
+inline namespace MEMTRACE_LOCK_VARIANT {
 class BoundedLock {
  public:
   // False: not acquired, see above. Precondition: owner is not kNobody.
@@ -35,11 +37,16 @@ class BoundedLock {
   // False as well where somebody else has it just now.
   [[nodiscard, gnu::always_inline]] bool try_acquire(LockOwner owner) {
     std::uint32_t expected = 0;
-    return word_.compare_exchange_strong(expected, static_cast<std::uint32_t>(owner),
-                                         std::memory_order_acquire);
+    if (!word_.compare_exchange_strong(expected, static_cast<std::uint32_t>(owner),
+                                       std::memory_order_acquire)) {
+      return false;
+    }
+    LockWitness::took(this, sizeof *this, static_cast<std::uint32_t>(owner));
+    return true;
   }
 
   [[gnu::always_inline]] void release() {
+    LockWitness::lets_go(this);
     word_.store(0, std::memory_order_release);
     // This load may be done before that store is seen: a waiter that begins to sleep in between finds the
     // word changed, or wakes by itself.
@@ -48,9 +55,9 @@ class BoundedLock {
     }
   }
 
-  // In a forked child, before other threads exist: true if a thread that is gone held the lock, which is free
-  // now. `survivor` is the one that is not gone: where a handler forked in the midst of its section, it has
-  // yet to come back to it.
+  // In a forked child, before other threads exist: true if a thread that is gone held the lock, which is
+  // free now. `survivor` is the one that is not gone: where a handler forked in the midst of its section,
+  // it has yet to come back to it.
   [[nodiscard]] bool reset_after_fork(LockOwner survivor) {
     const std::uint32_t holder = word_.load(std::memory_order_relaxed) & ~kStuck;
     if (holder == 0 || holder == static_cast<std::uint32_t>(survivor)) return false;
@@ -76,6 +83,7 @@ class BoundedLock {
       std::uint32_t seen = word_.load(std::memory_order_relaxed);
       if (seen == 0) {
         if (!word_.compare_exchange_strong(seen, owner, std::memory_order_acquire)) continue;
+        LockWitness::took(this, sizeof *this, owner);
         if (give_up_at != 0) patience_ns_.store(kPatienceNs, std::memory_order_relaxed);
         return true;
       }
@@ -120,4 +128,5 @@ class [[nodiscard]] LockScope {
   bool held_;
 };
 
+}  // namespace MEMTRACE_LOCK_VARIANT
 }  // namespace memtrace

@@ -1,5 +1,6 @@
 #include "preload/sys/page_arena.hpp"
 
+#include "preload/sys/lock_witness.hpp"
 #include "preload/sys/syscalls.hpp"
 
 #include "preload/no_heap.hpp"
@@ -17,6 +18,7 @@ void* PageArena::take(std::size_t bytes) {
   }
   sys::advise(pages, bytes, MADV_DONTDUMP);
   sys::advise(pages, bytes, MADV_NOHUGEPAGE);
+  lock_free(pages, bytes);
   return pages;
 }
 

@@ -23,8 +23,8 @@
     }                                                                       \
   } while (0)
 
-enum { kThreads = 4, kPairs = 20000 };
-static void* volatile kept; /* what is stored here is not optimised away */
+enum { kThreads = 4, kPairs = 5000 };
+static __thread void* volatile kept; /* what is stored here is not optimised away */
 
 /* LEAK(name, count, size, expression giving p): defines name(), which leaks count blocks of size bytes. */
 #define LEAK(name, count, size, ...)                                                \
