@@ -78,6 +78,7 @@ class BoundedLock {
     sys::futex_wake(&word_, 1 << 30);
   }
   [[gnu::noinline, gnu::cold]] bool acquire_slowly(std::uint32_t owner) {
+    lock_free(&patience_ns_, sizeof patience_ns_);
     std::int64_t give_up_at = 0;
     for (unsigned spins = 0;; ++spins) {
       std::uint32_t seen = word_.load(std::memory_order_relaxed);
