@@ -52,8 +52,7 @@ class KeyMaker {
       if (!(grouping_.skip_wrappers && frame.wrapper)) result.push_back(key(frame));
     }
     std::ranges::sort(result);
-    const auto repeated = std::ranges::unique(result);
-    result.erase(repeated.begin(), repeated.end());
+    result.erase(std::unique(result.begin(), result.end()), result.end());
     return result;
   }
 
