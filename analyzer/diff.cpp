@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "analyzer/significance.hpp"
+#include "analyzer/units.hpp"
 
 namespace memtrace {
 namespace {
@@ -50,13 +51,9 @@ std::vector<double> test_growth(const Comparison& comparison, const CallSites& c
 }
 
 Figures figures(double old, double born, double died) {
-  // Saturated: hostile sizes may add up beyond 64 bits.
-  const auto integer = [](double x) {
-    return static_cast<std::int64_t>(std::llround(std::clamp(x, -4e18, 4e18)));
-  };
   Figures result;
-  result.old = integer(old);
-  result.diff = integer(born - died);
+  result.old = whole(old);
+  result.diff = whole(born - died);
   result.current = result.old + result.diff;
   return result;
 }

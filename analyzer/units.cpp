@@ -2,11 +2,21 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <ctime>
+#include <limits>
 
 namespace memtrace {
+
+std::int64_t whole(double x) { return std::isnan(x) ? 0 : std::llround(std::clamp(x, -4e18, 4e18)); }
+
+std::int64_t elapsed_ns(std::int64_t from, std::int64_t to) {
+  std::int64_t elapsed = 0;
+  if (!__builtin_sub_overflow(to, from, &elapsed)) return elapsed;
+  return to < from ? std::numeric_limits<std::int64_t>::min() : std::numeric_limits<std::int64_t>::max();
+}
 
 std::string size_text(double bytes) {
   constexpr std::array<const char*, 7> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

@@ -6,6 +6,12 @@
 
 namespace memtrace {
 
+// The nearest whole number. Saturates at 4e18, and NaN is 0: sums of hostile sizes go beyond 64 bits.
+[[nodiscard]] std::int64_t whole(double x);
+
+// From one reading of a clock to another. Saturates: a damaged snapshot may have any.
+[[nodiscard]] std::int64_t elapsed_ns(std::int64_t from, std::int64_t to);
+
 // IEC units, three significant digits: "512 B", "58.7 KiB", "1.20 GiB".
 [[nodiscard]] std::string size_text(double bytes);
 [[nodiscard]] std::string signed_size(double bytes);  // with + or -; "0 B" for nothing

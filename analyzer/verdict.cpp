@@ -46,8 +46,9 @@ Cohorts cohorts_of(const Growth& growth, const std::vector<bool>& grows, std::in
     if (!bin_grows(birth.bin)) continue;
     ++result.born_samples;
     ticks.insert(birth.time_ns);
-    dated += birth.time_ns > from - 1'000'000'000 && birth.time_ns <= to + 1'000'000'000 ? 1 : 0;
-    const double position = static_cast<double>(birth.time_ns - from) / static_cast<double>(to - from);
+    const std::int64_t age = elapsed_ns(from, birth.time_ns);
+    dated += age > -1'000'000'000 && elapsed_ns(to, birth.time_ns) <= 1'000'000'000 ? 1U : 0U;
+    const double position = static_cast<double>(age) / static_cast<double>(elapsed_ns(from, to));
     const auto quarter = static_cast<std::size_t>(std::clamp(position * 4, 0.0, 3.0));
     result.share[quarter] += birth.bytes;
     ++result.samples[quarter];
@@ -160,12 +161,12 @@ Verdict judge(const Growth& growth, const Snapshot* old, const Snapshot& current
     return {VerdictWord::kUnknown, fmt::format("{}, on {} samples: too few to tell a leak from a burst",
                                                sites, cohorts.born_samples)};
   }
-  const bool young = from - old->start_monotonic_ns <= to - from;
+  const bool young = elapsed_ns(old->start_monotonic_ns, from) <= elapsed_ns(from, to);
   std::string sentence = fmt::format(
       "{}; of what was born there in {} and still lives, {:.0f} % is from the oldest quarter of that time "
       "and {:.0f} % "
       "from the newest",
-      sites, duration_text(to - from), 100 * cohorts.share[0], 100 * cohorts.share[3]);
+      sites, duration_text(elapsed_ns(from, to)), 100 * cohorts.share[0], 100 * cohorts.share[3]);
   if (cohorts.sites.old.samples > 0) {
     sentence += fmt::format("; {:.0f} % of what was live there before still is",
                             100 * (1 - part(cohorts.sites.died.bytes, cohorts.sites.old.bytes)));

@@ -281,7 +281,9 @@ int SnapshotWriter::finish() {
   s.records.push(s);
   s.stacks.push(s);
   if ((s.once & kProcessOnce) != 0 && (s.once & kClocksOnce) != 0) {
-    s.message.number(fields::kDurationNanos, s.monotonic_ns - s.start_monotonic_ns);
+    // Modulo 2^64: whatever the clocks say, there is no overflow.
+    s.message.number(fields::kDurationNanos, static_cast<std::uint64_t>(s.monotonic_ns) -
+                                                 static_cast<std::uint64_t>(s.start_monotonic_ns));
     s.push_fields();
   }
   s.phase = Phase::kDone;

@@ -14,8 +14,6 @@ using Json = nlohmann::ordered_json;
 
 Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
-std::int64_t integer(double x) { return std::llround(std::clamp(x, -4e18, 4e18)); }
-
 Json snapshot_json(const std::string& file, const Snapshot& snapshot, std::int64_t live_bytes,
                    std::int64_t live_count) {
   Json json;
@@ -79,7 +77,7 @@ Json site_json(const ReportInput& input, std::size_t rank, std::uint32_t site) {
   json["count"] = figures_json(counts_of(t));
   json["samples"] = {
       {"old", t.old.samples}, {"new", t.current.samples}, {"born", t.born.samples}, {"died", t.died.samples}};
-  json["size_diff_ci95"] = {integer(interval.lower), integer(interval.upper)};
+  json["size_diff_ci95"] = {whole(interval.lower), whole(interval.upper)};
   json["stack"] = Json::array();
   for (const auto& frame : row.frames) json["stack"].push_back(frame_json(frame));
   return json;

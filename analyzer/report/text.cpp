@@ -119,7 +119,7 @@ void TextReport::head_line(const char* name, const std::string& file, const Snap
   if (!single_ && !growth_.comparison.same_process) line += fmt::format("  ({})", process_text(snapshot));
   if (snapshot.realtime_ns != 0) line += "  " + utc_text(snapshot.realtime_ns);
   line += fmt::format("  live {0}{1} in {0}{2} blocks", mark(live), size_text(live.bytes),
-                      count_text(std::llround(live.count)));
+                      count_text(whole(live.count)));
   if (snapshot.rss_bytes != 0) line += "  RSS " + size_text(static_cast<double>(snapshot.rss_bytes));
   out_ += line + "\n";
 }
@@ -130,7 +130,7 @@ void TextReport::distance() {
   std::string line = "  ";
   if (growth_.comparison.same_process) {
     line += fmt::format("{} apart", duration_text(std::max<std::int64_t>(
-                                        in_.current->monotonic_ns - in_.old->monotonic_ns, 0)));
+                                        elapsed_ns(in_.old->monotonic_ns, in_.current->monotonic_ns), 0)));
   } else {
     line += "two processes: nothing cancels";
   }
@@ -231,16 +231,13 @@ void TextReport::figures(const Tallies& t) {
   const bool doubtful = estimated && (bytes.upper - bytes.lower) / 2 > std::abs(diff);
   doubtful_rows_ = doubtful_rows_ || doubtful;
   const auto size = [&](double x) { return single_ ? size_text(x) : signed_size(x); };
-  const auto count = [&](double x) {
-    return single_ ? count_text(std::llround(x)) : signed_count(std::llround(x));
-  };
+  const auto count = [&](double x) { return single_ ? count_text(whole(x)) : signed_count(whole(x)); };
 
   out_ += fmt::format("{}{}", approx, size(diff));
   if (doubtful) out_ += " ?";
   if (estimated) out_ += fmt::format(" (95 %: {} to {})", size(bytes.lower), size(bytes.upper));
   const double blocks = t.born.count - t.died.count;
-  out_ +=
-      fmt::format("  {}{} block{}", approx, count(blocks), std::llround(std::abs(blocks)) == 1 ? "" : "s");
+  out_ += fmt::format("  {}{} block{}", approx, count(blocks), whole(std::abs(blocks)) == 1 ? "" : "s");
   if (estimated) {
     const Interval counts = count_interval(growth_.comparison, t);
     out_ += fmt::format(" ({} to {})", count(counts.lower), count(counts.upper));
