@@ -14,6 +14,7 @@
 
 #include "analyzer/compare.hpp"
 #include "analyzer/frame_names.hpp"
+#include "analyzer/keyed_hash.hpp"
 #include "analyzer/progress.hpp"
 #include "analyzer/thread_table.hpp"
 
@@ -55,7 +56,7 @@ class KeyTable {
  private:
   std::vector<std::string> texts_;
   std::vector<const std::vector<SourceLine>*> keys_;
-  std::unordered_map<std::string, std::uint32_t> by_text_;
+  std::unordered_map<std::string, std::uint32_t, KeyedHash> by_text_;
   std::map<std::vector<SourceLine>, std::uint32_t> by_lines_;
 };
 

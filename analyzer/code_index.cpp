@@ -3,20 +3,6 @@
 #include <algorithm>
 
 namespace memtrace {
-namespace {
-
-// Finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-std::uint64_t mix(std::uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-  return x ^ (x >> 31);
-}
-
-}  // namespace
-
-std::size_t CodeIndex::PlaceHash::operator()(const PlaceKey& key) const {
-  return mix(key.offset + mix(key.module + std::uint64_t{1}));
-}
 
 std::uint32_t CodeIndex::intern_module(const Module& module) {
   std::string identity = module.build_id.empty() ? "path " + module.path : "build-id " + module.build_id;
@@ -35,7 +21,7 @@ std::uint32_t CodeIndex::intern_place(std::uint32_t module, std::uint64_t offset
 
 std::uint32_t CodeIndex::intern_stack(std::uint32_t first) {
   const auto added = std::span(frames_).subspan(first);
-  std::uint64_t hash = added.size();
+  std::uint64_t hash = added.size() + HashKey::of_this_process().first;
   for (const auto place : added) hash = mix(hash + place + 0x9e3779b97f4a7c15U);
   const auto [begin, end] = stack_by_hash_.equal_range(hash);
   for (auto it = begin; it != end; ++it) {

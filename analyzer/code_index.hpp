@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "analyzer/keyed_hash.hpp"
 #include "format/snapshot.hpp"
 
 namespace memtrace {
@@ -51,7 +52,10 @@ class CodeIndex {
     bool operator==(const PlaceKey&) const = default;
   };
   struct PlaceHash {
-    std::size_t operator()(const PlaceKey& key) const;
+    KeyedHash hash;
+    std::size_t operator()(const PlaceKey& key) const {
+      return hash(key.offset + hash(std::uint64_t{key.module}));
+    }
   };
 
   std::uint32_t intern_module(const Module& module);
@@ -63,7 +67,7 @@ class CodeIndex {
   std::vector<Place> places_;
   std::vector<std::uint32_t> frames_;
   std::vector<Range> stacks_;
-  std::unordered_map<std::string, std::uint32_t> module_by_identity_;
+  std::unordered_map<std::string, std::uint32_t, KeyedHash> module_by_identity_;
   std::unordered_map<PlaceKey, std::uint32_t, PlaceHash> place_by_key_;
   std::unordered_multimap<std::uint64_t, std::uint32_t> stack_by_hash_;
 };

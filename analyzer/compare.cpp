@@ -5,6 +5,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "analyzer/keyed_hash.hpp"
 #include "format/huge_pages.hpp"
 
 namespace memtrace {
@@ -176,7 +177,7 @@ class Accumulator {
   const Side& current_;
   BinBy bin_by_;
   std::vector<std::uint32_t> bin_of_stack_;
-  std::unordered_map<std::uint64_t, std::uint32_t> bin_of_pair_;
+  std::unordered_map<std::uint64_t, std::uint32_t, KeyedHash> bin_of_pair_;
   Comparison& into_;
 };
 

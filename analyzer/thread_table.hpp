@@ -9,13 +9,14 @@
 #include <unordered_map>
 #include <vector>
 
+#include "analyzer/keyed_hash.hpp"
 #include "format/snapshot.hpp"
 
 namespace memtrace {
 
 class ThreadTable {
  public:
-  using Numbers = std::unordered_map<std::uint32_t, std::uint32_t>;  // serial -> number
+  using Numbers = std::unordered_map<std::uint32_t, std::uint32_t, KeyedHash>;  // serial -> number
 
   enum class SameBy { kSerial, kName };
   explicit ThreadTable(SameBy same_by) : same_by_(same_by) {}
@@ -28,7 +29,7 @@ class ThreadTable {
  private:
   SameBy same_by_;
   std::vector<std::string> labels_;
-  std::unordered_map<std::string, std::uint32_t> by_identity_;
+  std::unordered_map<std::string, std::uint32_t, KeyedHash> by_identity_;
 };
 
 }  // namespace memtrace

@@ -19,6 +19,11 @@ using Bytes = std::span<const std::byte>;
 
 // What `zstd -19` makes needs 23; more is for --ultra and --long, and would let a file ask for any amount.
 constexpr int kMaxWindowLog = 24;
+// Records shrink to a quarter at best, stacks that are all alike to a fiftieth: beyond this a message was
+// made to fill memory, which zstd can do with a thirty-thousandth.
+constexpr std::uint64_t kMaxRatio = 16;
+constexpr std::uint64_t kFreeBytes = std::uint64_t{512} << 20;
+
 constexpr std::uint32_t kZstdMagic = 0xFD2FB528;
 constexpr std::uint32_t kSkippableMagic = 0x184D2A50;
 constexpr std::uint32_t kSkippableMask = 0xFFFFFFF0;
@@ -152,7 +157,7 @@ class Decompressor {
 void check_head(Bytes start, std::uint64_t max_message_bytes) { (void)read_head(start, max_message_bytes); }
 
 PackedMessage unpack(Bytes file, std::uint64_t max_message_bytes) {
-  const Head head = read_head(file, max_message_bytes);
+  const Head head = read_head(file, std::min(max_message_bytes, kFreeBytes + kMaxRatio * file.size()));
   Decompressor message(head.message_bytes, file.size());
   std::size_t offset = head.frame_bytes;
   while (true) {

@@ -1,8 +1,8 @@
 // Takes the message out of a .snap file: checks head, tail and checksums, decompresses within a limit.
 //
 // Called by: the reader, once per file. Input is hostile: no length in the file is trusted.
-// Memory: at most twice what has been decompressed so far and max_message_bytes, plus zstd's window (16 MiB).
-// Failure: throws DecodeError or std::bad_alloc.
+// Memory: at most twice what has been decompressed so far, which is at most max_message_bytes and some times
+// the file, plus zstd's window (16 MiB). Failure: throws DecodeError or std::bad_alloc.
 #pragma once
 
 #include <cstddef>

@@ -8,6 +8,9 @@
 namespace memtrace {
 namespace {
 
+// Links, key and the allocator's own.
+constexpr std::uint64_t kMapNodeBytes = 64;
+
 void decode_thread(MessageParts& parts, data_view part, Snapshot& to) {
   std::uint32_t serial = 0;
   Thread thread;
@@ -26,6 +29,7 @@ void decode_thread(MessageParts& parts, data_view part, Snapshot& to) {
         field.skip();
     }
   }
+  parts.spend(part, kMapNodeBytes + sizeof thread);
   to.threads[serial] = std::move(thread);
 }
 
@@ -44,11 +48,12 @@ void decode_counter(MessageParts& parts, data_view part, Snapshot& to) {
         field.skip();
     }
   }
+  parts.spend(part, kMapNodeBytes + sizeof name);
   to.self[std::move(name)] = value;
 }
 
-DecodedMessage decode(std::span<const std::byte> message) {
-  MessageParts parts(message);
+DecodedMessage decode(std::span<const std::byte> message, std::uint64_t memory_budget) {
+  MessageParts parts(message, memory_budget);
   DecodedMessage decoded;
   decode_header(parts, decoded.snapshot);
   decode_profile(parts, decoded.snapshot);
@@ -68,9 +73,10 @@ void decode_threads_and_counters(MessageParts& parts, Snapshot& to) {
   for (const data_view part : parts.self) decode_counter(parts, part, to);
 }
 
-Result<DecodedMessage, FormatError> decode_message(std::span<const std::byte> message) {
+Result<DecodedMessage, FormatError> decode_message(std::span<const std::byte> message,
+                                                   std::uint64_t memory_budget) {
   try {
-    return decode(message);
+    return decode(message, memory_budget);
   } catch (const DecodeError& failure) {
     return failure.error;
   } catch (const protozero::exception& failure) {

@@ -7,6 +7,7 @@ namespace memtrace {
 namespace {
 
 constexpr std::uint64_t kStringBudget = std::uint64_t{64} << 20;
+constexpr const char* kTooMuch = "is damaged: it would take more memory than any snapshot of its size";
 
 }  // namespace
 
@@ -21,11 +22,15 @@ void append_numbers(protozero::pbf_reader& field, std::vector<std::uint64_t>& to
   while (next != end) to.push_back(protozero::decode_varint(&next, end));
 }
 
-MessageParts::MessageParts(std::span<const std::byte> message)
+MessageParts::MessageParts(std::span<const std::byte> message, std::uint64_t memory_budget)
     : message_(reinterpret_cast<const char*>(message.data()), message.size()),
-      string_budget_(kStringBudget + message.size()) {
+      string_budget_(kStringBudget + message.size()),
+      memory_budget_(memory_budget) {
   protozero::pbf_reader field(message_);
-  const auto keep = [&](std::vector<data_view>& in) { in.push_back(field.get_view()); };
+  const auto keep = [&](std::vector<data_view>& in) {
+    in.push_back(field.get_view());
+    spend(in.back(), sizeof in.back());
+  };
   while (field.next()) {
     switch (field.tag_and_type()) {
       case bytes_field(fields::kSampleType):
@@ -78,6 +83,15 @@ MessageParts::MessageParts(std::span<const std::byte> message)
 
 void MessageParts::fail(data_view part, const std::string& why) const {
   fail_in_message(part.empty() ? 0 : static_cast<std::uint64_t>(part.data() - message_.data()), why);
+}
+
+void MessageParts::spend(data_view part, std::uint64_t bytes) {
+  if (bytes > memory_budget_) fail(part, kTooMuch);
+  memory_budget_ -= bytes;
+}
+
+void MessageParts::require_room_for_numbers(data_view part) const {
+  if (part.size() > memory_budget_ / sizeof(std::uint64_t)) fail(part, kTooMuch);
 }
 
 std::string_view MessageParts::peek_string(data_view part, std::uint64_t index) const {

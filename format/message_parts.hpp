@@ -2,9 +2,9 @@
 // other.
 //
 // Called by: the decoders. Input is hostile. Views point into the message, which must outlive this.
-// Memory: 16 bytes for each field of two bytes or more, and the strings handed out, which have a budget: a
-// short message may refer to one long string a million times. Failure: throws DecodeError,
-// protozero::exception or std::bad_alloc.
+// Memory: has budgets, for the strings handed out, as a short message may refer to one long string a million
+// times, and for all else, as a message may consist of nothing but parts of two bytes. Failure: throws
+// DecodeError, protozero::exception or std::bad_alloc.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +32,7 @@ void append_numbers(protozero::pbf_reader& field, std::vector<std::uint64_t>& to
 
 class MessageParts {
  public:
-  explicit MessageParts(std::span<const std::byte> message);
+  MessageParts(std::span<const std::byte> message, std::uint64_t memory_budget);
 
   // Singular messages too may come in pieces: later ones add to earlier ones.
   std::vector<data_view> sample_types, samples, mappings, locations;
@@ -42,6 +42,12 @@ class MessageParts {
   // `part` is what the sentence is about.
   [[noreturn]] void fail(data_view part, const std::string& why) const;
 
+  // Before `bytes` more of memory are taken for what `part` holds: fails when they exceed the budget.
+  void spend(data_view part, std::uint64_t bytes);
+  // The same for numbers that are kept only while `part` is decoded.
+  void require_room_for_numbers(data_view part) const;
+  [[nodiscard]] std::uint64_t memory_left() const { return memory_budget_; }
+
   [[nodiscard]] std::string_view peek_string(data_view part, std::uint64_t index) const;
   [[nodiscard]] std::string string(data_view part, std::uint64_t index);
   [[nodiscard]] std::uint32_t uint32(data_view part, std::uint64_t value, std::string_view what) const;
@@ -50,6 +56,7 @@ class MessageParts {
   data_view message_;
   std::vector<data_view> strings_;
   std::uint64_t string_budget_;
+  std::uint64_t memory_budget_;
 };
 
 }  // namespace memtrace

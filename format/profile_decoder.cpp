@@ -12,6 +12,10 @@ namespace {
 
 using protozero::pbf_reader;
 
+constexpr std::uint64_t kIdBytes = 16;  // of an IdIndex
+// A stack of more frames would make a report of one row unreadably long, and cost gigabytes.
+constexpr std::size_t kMostFrames = 1 << 16;
+
 constexpr std::array<std::string_view, 4> kSampleTypes = {"alloc_objects", "alloc_space", "inuse_objects",
                                                           "inuse_space"};
 
@@ -80,6 +84,7 @@ IdIndex decode_modules(MessageParts& parts, Snapshot& to) {
     if (module.end < module.start) parts.fail(part, "is damaged: a module ends before it starts");
     if (!is_build_id(module.build_id)) parts.fail(part, "is damaged: a build-id is not hexadecimal");
     if (to.modules.size() == kNoModule) parts.fail(part, "is damaged: it has too many modules");
+    parts.spend(part, sizeof module + kIdBytes);
     ids.add(id);
     to.modules.push_back(std::move(module));
   }
@@ -87,7 +92,7 @@ IdIndex decode_modules(MessageParts& parts, Snapshot& to) {
   return ids;
 }
 
-IdIndex decode_locations(const MessageParts& parts, const IdIndex& modules, Snapshot& to) {
+IdIndex decode_locations(MessageParts& parts, const IdIndex& modules, Snapshot& to) {
   namespace f = fields::location;
   IdIndex ids;
   to.locations.reserve(parts.locations.size());
@@ -118,6 +123,7 @@ IdIndex decode_locations(const MessageParts& parts, const IdIndex& modules, Snap
       location.module = *index;
     }
     if (to.locations.size() == UINT32_MAX) parts.fail(part, "is damaged: it has too many locations");
+    parts.spend(part, sizeof location + kIdBytes);
     ids.add(id);
     to.locations.push_back(location);
   }
@@ -125,7 +131,7 @@ IdIndex decode_locations(const MessageParts& parts, const IdIndex& modules, Snap
   return ids;
 }
 
-void decode_stacks(const MessageParts& parts, const IdIndex& locations, Snapshot& to) {
+void decode_stacks(MessageParts& parts, const IdIndex& locations, Snapshot& to) {
   namespace f = fields::sample;
   std::vector<std::uint64_t> frames;
   std::vector<std::uint64_t> values;
@@ -133,6 +139,7 @@ void decode_stacks(const MessageParts& parts, const IdIndex& locations, Snapshot
   for (const data_view part : parts.samples) {
     frames.clear();
     values.clear();
+    parts.require_room_for_numbers(part);
     for (pbf_reader field(part); field.next();) {
       switch (field.tag_and_type()) {
         case number_field(f::kLocationId):
@@ -146,6 +153,9 @@ void decode_stacks(const MessageParts& parts, const IdIndex& locations, Snapshot
         default:
           field.skip();
       }
+    }
+    if (frames.size() > kMostFrames) {
+      parts.fail(part, "is damaged: a stack has " + std::to_string(frames.size()) + " frames");
     }
     if (values.size() != parts.sample_types.size()) {
       parts.fail(part, "is damaged: a stack has " + std::to_string(values.size()) +
@@ -164,6 +174,7 @@ void decode_stacks(const MessageParts& parts, const IdIndex& locations, Snapshot
     stack.allocated_bytes = values[1];
     stack.live_count = values[2];
     stack.live_bytes = values[3];
+    parts.spend(part, sizeof stack + frames.size() * sizeof to.frames[0]);
     to.stacks.push_back(stack);
     for (const std::uint64_t id : frames) {
       const auto index = locations.find(id);
@@ -175,12 +186,13 @@ void decode_stacks(const MessageParts& parts, const IdIndex& locations, Snapshot
   }
 }
 
-void decode_stack_columns(const MessageParts& parts, Snapshot& to) {
+void decode_stack_columns(MessageParts& parts, Snapshot& to) {
   namespace f = fields::stack_batch;
   std::vector<std::uint64_t> freed_count;
   std::vector<std::uint64_t> freed_bytes;
   std::vector<std::uint64_t> truncated;
   for (const data_view part : parts.stacks) {
+    parts.spend(part, sizeof(std::uint64_t) * part.size());
     for (pbf_reader field(part); field.next();) {
       switch (field.tag_and_type()) {
         case number_field(f::kFreedObjects):

@@ -1,4 +1,5 @@
 // Columns of live records -> rows.
+#include <algorithm>
 #include <array>
 
 #include "format/fields.hpp"
@@ -39,23 +40,25 @@ void check_columns(const MessageParts& parts, data_view part, const Columns& col
 
 }  // namespace
 
-std::uint64_t decode_records(const MessageParts& parts, Snapshot& to) {
+std::uint64_t decode_records(MessageParts& parts, Snapshot& to) {
   namespace f = fields::record_batch;
   // A record takes a byte or more in each of six columns; what is reserved and not used costs no memory.
   constexpr std::size_t kLeastBytes = 6;
   std::size_t bytes = 0;
   for (const data_view part : parts.records) bytes += part.size();
-  to.records.reserve(bytes / kLeastBytes);
+  to.records.reserve(std::min<std::uint64_t>(bytes / kLeastBytes, parts.memory_left() / sizeof(Record)));
   prefer_huge_pages(to.records);
   Columns columns;
   std::uint64_t count = 0;
   for (const data_view part : parts.records) {
+    parts.require_room_for_numbers(part);
     read_columns(part, columns);
     check_columns(parts, part, columns);
     std::uint64_t address = 0;
     std::uint64_t birth = 0;
     const std::size_t rows = columns[f::kSampleNumber].size();
     const bool all_heap = columns[f::kKind].empty();
+    parts.spend(part, rows * sizeof(Record));
     for (std::size_t row = 0; row < rows; ++row) {
       // Differences are modulo 2^64.
       address += static_cast<std::uint64_t>(protozero::decode_zigzag64(columns[f::kAddress][row]));

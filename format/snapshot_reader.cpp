@@ -96,7 +96,7 @@ FileBytes read_file(const std::string& path, const ReadLimits& limits) {
 
 Result<Snapshot, FormatError> decode(std::span<const std::byte> file, const ReadLimits& limits) {
   const PackedMessage message = unpack(file, limits.max_message_bytes);
-  auto decoded = decode_message({message.bytes.get(), message.size});
+  auto decoded = decode_message({message.bytes.get(), message.size}, memory_for(file.size()));
   if (!decoded.ok()) return decoded.error();
   if (decoded.value().totals != message.totals) {
     return FormatError{file.size() - container::kTailBytes,

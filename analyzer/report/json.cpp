@@ -1,7 +1,8 @@
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "analyzer/report/report.hpp"
 #include "analyzer/units.hpp"
@@ -11,6 +12,9 @@ namespace {
 
 // Keys in the order in which they are documented.
 using Json = nlohmann::ordered_json;
+
+// Of a row. Each takes a KiB while the report is put together, and the shim never takes so many.
+constexpr std::size_t kMostFrames = 4096;
 
 Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
@@ -79,7 +83,8 @@ Json site_json(const ReportInput& input, std::size_t rank, std::uint32_t site) {
       {"old", t.old.samples}, {"new", t.current.samples}, {"born", t.born.samples}, {"died", t.died.samples}};
   json["size_diff_ci95"] = {whole(interval.lower), whole(interval.upper)};
   json["stack"] = Json::array();
-  for (const auto& frame : row.frames) json["stack"].push_back(frame_json(frame));
+  for (const auto& frame : std::span(row.frames).first(std::min(row.frames.size(), kMostFrames)))
+    json["stack"].push_back(frame_json(frame));
   return json;
 }
 

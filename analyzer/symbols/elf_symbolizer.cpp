@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "analyzer/keyed_hash.hpp"
 #include "analyzer/symbols/debug_files.hpp"
 #include "analyzer/symbols/module_symbols.hpp"
 
@@ -48,7 +49,7 @@ class ElfSymbolizer final : public Symbolizer {
  private:
   struct Entry {
     std::unique_ptr<ModuleSymbols> symbols;
-    std::unordered_map<std::uint64_t, std::vector<SourceFrame>>
+    std::unordered_map<std::uint64_t, std::vector<SourceFrame>, KeyedHash>
         frames;  // by file offset; references stay valid
   };
 

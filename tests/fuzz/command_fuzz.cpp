@@ -39,9 +39,8 @@ std::vector<std::string> split(const std::string& text) {
 }
 
 void memdiff_arguments(const std::string& text) {
-  std::vector<std::string> arguments = split(text);
-  arguments.insert(arguments.begin(), "memdiff");
-  std::vector<const char*> argv;
+  const std::vector<std::string> arguments = split(text);
+  std::vector<const char*> argv = {"memdiff"};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   const auto parsed = parse_options(static_cast<int>(argv.size()), argv.data());
   if (const auto* early = std::get_if<EarlyExit>(&parsed)) {

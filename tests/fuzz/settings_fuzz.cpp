@@ -18,14 +18,14 @@ void require(bool holds) {
 
 // As MEMTRACE_ONLY is meant: * stands for anything, ? for one character. Plain and slow.
 bool matches(const std::string& pattern, const std::string& name) {
-  std::vector<bool> reached(name.size() + 1);
-  reached[0] = true;
+  std::string reached(name.size() + 1, '\0');
+  reached[0] = 1;
   for (const char p : pattern) {
     for (std::size_t n = name.size() + 1; n-- > 0 && p != '*';)
       reached[n] = n > 0 && reached[n - 1] && (p == '?' || p == name[n - 1]);
     for (std::size_t n = 1; n <= name.size() && p == '*'; ++n) reached[n] = reached[n] || reached[n - 1];
   }
-  return reached[name.size()];
+  return reached[name.size()] != 0;
 }
 
 bool matches_any(const std::string& patterns, const std::string& name) {
