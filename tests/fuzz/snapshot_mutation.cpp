@@ -92,6 +92,10 @@ class Mutation {
     return word >> below(64);
   }
   std::int64_t signed_number() { return static_cast<std::int64_t>(number()); }
+  // Modulo 2^64: clocks may be anything.
+  static std::int64_t earlier(std::int64_t time_ns, std::uint64_t by) {
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(time_ns) - by);
+  }
   // A stack's totals are not negative.
   std::uint64_t total() { return number() >> 1; }
 
@@ -139,7 +143,7 @@ class Mutation {
         s_.monotonic_ns = signed_number();
         break;
       case 2:
-        s_.monotonic_ns = other_.monotonic_ns + static_cast<std::int64_t>(below(1000)) - 500;
+        s_.monotonic_ns = earlier(other_.monotonic_ns, below(1000) - 500);
         break;
       case 3:
         s_.start_monotonic_ns = signed_number();
@@ -161,7 +165,7 @@ class Mutation {
         record.birth_ns = signed_number();
         break;
       case 3:
-        record.birth_ns = s_.monotonic_ns - static_cast<std::int64_t>(below(1'000'000'000));
+        record.birth_ns = earlier(s_.monotonic_ns, below(1'000'000'000));
         break;
       case 4:
         record.stack = static_cast<std::uint32_t>(below(s_.stacks.size()));
@@ -206,12 +210,11 @@ class Mutation {
                   .size_bytes = number(),
                   .birth_ns = s_.monotonic_ns,
                   .stack = static_cast<std::uint32_t>(below(s_.stacks.size()))};
-    const auto step = one_in(4) ? signed_number() : static_cast<std::int64_t>(below(1'000'000'000));
+    const std::uint64_t step = one_in(4) ? number() : below(1'000'000'000);
     for (std::size_t n = below(60); n > 0 && s_.records.size() < kMostRecords; --n) {
       s_.records.push_back(record);
       ++record.sample_number;
-      record.birth_ns = static_cast<std::int64_t>(static_cast<std::uint64_t>(record.birth_ns) -
-                                                  static_cast<std::uint64_t>(step));
+      record.birth_ns = earlier(record.birth_ns, step);
     }
   }
 
