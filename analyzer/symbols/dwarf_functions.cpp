@@ -12,7 +12,6 @@
 namespace memtrace {
 namespace {
 
-constexpr std::size_t kMaxEntries = std::size_t{1} << 24;
 constexpr std::size_t kMaxDepth = 64;
 constexpr std::size_t kMaxInlineDepth = 128;  // blocks count
 constexpr std::size_t kNoParent = SIZE_MAX;
@@ -89,7 +88,9 @@ std::optional<Dwarf_Die> child_of(Dwarf_Die* die) {
 
 }  // namespace
 
-DwarfFunctions::DwarfFunctions(Dwarf_Die unit) : unit_(unit) { walk(Depth::kNamespaces); }
+DwarfFunctions::DwarfFunctions(Dwarf_Die unit, WorkLeft& work) : unit_(unit), work_(work) {
+  walk(Depth::kNamespaces);
+}
 
 void DwarfFunctions::walk(Depth depth) {
   walked_ = depth;
@@ -103,7 +104,7 @@ void DwarfFunctions::walk(Depth depth) {
   };
   std::vector<Level> levels;
   if (auto child = child_of(&unit_)) levels.push_back({*child, 0, 0});
-  for (std::size_t entries = 0; !levels.empty() && entries < kMaxEntries; ++entries) {
+  while (!levels.empty() && work_.take()) {
     Level level = levels.back();
     levels.pop_back();
     if (auto next = sibling_of(&level.die)) levels.push_back({*next, level.scope, level.depth});
@@ -113,7 +114,7 @@ void DwarfFunctions::walk(Depth depth) {
     if (!enters || level.depth >= kMaxDepth) continue;
     auto child = child_of(&level.die);
     if (!child) continue;
-    if (names_scope(tag)) {
+    if (names_scope(tag) && work_.take(WorkLeft::kToKeep)) {
       scopes_.push_back({level.die, level.scope});
       level.scope = scopes_.size() - 1;
     }
@@ -125,7 +126,7 @@ void DwarfFunctions::walk(Depth depth) {
 }
 
 void DwarfFunctions::visit(Dwarf_Die* die, int tag, std::size_t scope) {
-  if (tag != DW_TAG_subprogram) return;
+  if (tag != DW_TAG_subprogram || !work_.take(WorkLeft::kToKeep)) return;
   scoped_.emplace_back(dwarf_dieoffset(die), scope);
   if (!has_code(die)) return;
   Dwarf_Addr base = 0;
@@ -134,6 +135,7 @@ void DwarfFunctions::visit(Dwarf_Die* die, int tag, std::size_t scope) {
   std::ptrdiff_t next = 0;
   for (int i = 0; i < kMaxRangesOfFunction && (next = dwarf_ranges(die, next, &base, &start, &end)) > 0;
        ++i) {
+    if (!work_.take(WorkLeft::kToKeep)) return;
     if (start < end) ranges_.push_back({start, end, *die});
   }
 }
@@ -182,12 +184,13 @@ std::vector<DwarfFunctions::Inlined> DwarfFunctions::list_inlined(Dwarf_Die func
   std::vector<Inlined> inlined;
   std::vector<Level> levels;
   if (auto child = child_of(&function)) levels.push_back({*child, kNoParent, 0});
-  for (std::size_t entries = 0; !levels.empty() && entries < kMaxEntries; ++entries) {
+  while (!levels.empty() && work_.take()) {
     Level level = levels.back();
     levels.pop_back();
     if (auto next = sibling_of(&level.die)) levels.push_back({*next, level.parent, level.depth});
     const int tag = dwarf_tag(&level.die);
     if (tag == DW_TAG_inlined_subroutine) {
+      if (!work_.take(WorkLeft::kToKeep)) break;
       inlined.push_back({level.die, level.parent});
       level.parent = inlined.size() - 1;
     } else if (!is_block(tag)) {
@@ -197,6 +200,17 @@ std::vector<DwarfFunctions::Inlined> DwarfFunctions::list_inlined(Dwarf_Die func
     if (auto child = child_of(&level.die)) levels.push_back({*child, level.parent, level.depth + 1});
   }
   return inlined;
+}
+
+bool DwarfFunctions::covers(Dwarf_Die* die, std::uint64_t vaddr) {
+  Dwarf_Addr base = 0;
+  Dwarf_Addr start = 0;
+  Dwarf_Addr end = 0;
+  std::ptrdiff_t next = 0;
+  while (work_.take() && (next = dwarf_ranges(die, next, &base, &start, &end)) > 0) {
+    if (start <= vaddr && vaddr < end) return true;
+  }
+  return false;
 }
 
 std::vector<Dwarf_Die> DwarfFunctions::chain_at(std::uint64_t vaddr) {
@@ -213,7 +227,7 @@ std::vector<Dwarf_Die> DwarfFunctions::chain_at(std::uint64_t vaddr) {
   std::size_t outer = kNoParent;
   for (std::size_t i = 0; i < known->second.size(); ++i) {
     Inlined& inlined = known->second[i];
-    if (inlined.parent != outer || dwarf_haspc(&inlined.die, vaddr) != 1) continue;
+    if (inlined.parent != outer || !covers(&inlined.die, vaddr)) continue;
     chain.push_back(inlined.die);
     outer = i;
   }

@@ -12,14 +12,18 @@
 #include <utility>
 #include <vector>
 
+#include "analyzer/symbols/work_left.hpp"
+
 namespace memtrace {
 
-// The unit's entries are walked at most twice, within fixed bounds of depth and number: first only what
-// namespaces hold, which is where compilers put the code of nearly every function, and is over quickly
-// because entries say where the next one begins; then, when something was not found there, all of them.
+// The unit's entries are walked at most twice, within fixed bounds of depth and of the file's work: first
+// only what namespaces hold, which is where compilers put the code of nearly every function, and is over
+// quickly because entries say where the next one begins; then, when something was not found there, all of
+// them.
 class DwarfFunctions {
  public:
-  explicit DwarfFunctions(Dwarf_Die unit);
+  // `work` is the file's, and must outlive this.
+  DwarfFunctions(Dwarf_Die unit, WorkLeft& work);
 
   // The function at `vaddr` and then, each inside the one before, those inlined into it. Empty: none known.
   // The first question about a function lists all that is inlined into it.
@@ -47,10 +51,12 @@ class DwarfFunctions {
   void walk(Depth depth);
   void visit(Dwarf_Die* die, int tag, std::size_t scope);
   [[nodiscard]] const std::pair<Dwarf_Off, std::size_t>* find_scoped(Dwarf_Off function) const;
-  [[nodiscard]] static std::vector<Inlined> list_inlined(Dwarf_Die function);
+  [[nodiscard]] std::vector<Inlined> list_inlined(Dwarf_Die function);
+  [[nodiscard]] bool covers(Dwarf_Die* die, std::uint64_t vaddr);
   [[nodiscard]] const Range* innermost_at(std::uint64_t vaddr) const;
 
   Dwarf_Die unit_;
+  WorkLeft& work_;
   Depth walked_ = Depth::kNamespaces;
   std::vector<Range> ranges_;                              // by start
   std::vector<Scope> scopes_{Scope{}};                     // [0]: file level

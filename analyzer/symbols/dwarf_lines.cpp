@@ -3,6 +3,7 @@
 #include <dwarf.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -14,6 +15,11 @@ namespace memtrace {
 namespace {
 
 constexpr std::size_t kMaxMissingSplitFiles = 8;
+// Nothing that a compiler could open is longer. Taking a path apart costs a hundred times its bytes.
+constexpr std::size_t kMaxPathBytes = 4096;
+// Of one unit. libdw makes a hundred bytes out of each; those of the largest known unit have a tenth of it.
+constexpr std::uint32_t kMaxLineProgramBytes = 32 << 20;
+constexpr std::uint64_t kTextBytesPerStep = 8;
 
 struct Place {
   std::string file;
@@ -23,12 +29,13 @@ struct Place {
 std::string unit_text(Dwarf_Die* unit, unsigned int name) {
   Dwarf_Attribute attribute;
   const char* text = dwarf_formstring(dwarf_attr(unit, name, &attribute));
-  return text != nullptr ? text : "";
+  return text != nullptr ? std::string(text, strnlen(text, kMaxPathBytes)) : std::string();
 }
 
 // libdw joins file and directory but not always the compilation directory.
 std::string source_path(Dwarf_Die* unit, const char* name) {
   if (name == nullptr || *name == '\0') return {};
+  if (strnlen(name, kMaxPathBytes) == kMaxPathBytes) return {};
   std::filesystem::path path(name);
   if (path.is_relative()) path = unit_text(unit, DW_AT_comp_dir) / path;
   return path.lexically_normal().string();
@@ -80,8 +87,15 @@ std::unique_ptr<DwarfLines> DwarfLines::open(const ElfFile& file, const ElfFile*
     }
     dwarf_setalt(dwarf, alternate_dwarf);
   }
-  return std::unique_ptr<DwarfLines>(new DwarfLines(dwarf, alternate_dwarf));
+  return std::unique_ptr<DwarfLines>(new DwarfLines(dwarf, alternate_dwarf, file));
 }
+
+DwarfLines::DwarfLines(Dwarf* dwarf, Dwarf* alternate, const ElfFile& file)
+    : dwarf_(dwarf),
+      alternate_(alternate),
+      line_programs_(file.section(".debug_line")),
+      work_(file.section_bytes(".debug_info")),
+      units_(dwarf, work_) {}
 
 DwarfLines::~DwarfLines() {
   functions_.clear();
@@ -115,7 +129,7 @@ DwarfLines::Answer DwarfLines::resolve(std::uint64_t vaddr) {
 DwarfLines::Answer DwarfLines::resolve_in(Dwarf_Die unit, std::uint64_t vaddr) {
   Answer answer;
   std::vector<Dwarf_Die> chain = functions_of(with_functions(unit)).chain_at(vaddr);
-  Place place = line_at(&unit, vaddr);
+  Place place = has_sane_lines(unit) ? line_at(&unit, vaddr) : Place();
   if (chain.empty()) {
     if (place.line != 0 || !place.file.empty()) {
       answer.frames.push_back({std::string(), std::move(place.file), place.line, false});
@@ -127,10 +141,25 @@ DwarfLines::Answer DwarfLines::resolve_in(Dwarf_Die unit, std::uint64_t vaddr) {
     Dwarf_Die& function = chain[i - 1];
     const bool inlined = i > 1;
     std::string name = display_name(function, answer.plain_name);
+    if (!work_.take((name.size() + place.file.size()) / kTextBytesPerStep)) name.clear();
     answer.frames.push_back({std::move(name), std::move(place.file), place.line, inlined});
     if (inlined) place = call_place(&function);
   }
   return answer;
+}
+
+// libdw reads the whole of a unit's line program at the first question.
+bool DwarfLines::has_sane_lines(Dwarf_Die unit) const {
+  Dwarf_Attribute attribute;
+  Dwarf_Word offset = 0;
+  std::uint32_t size = 0;
+  if (line_programs_ == nullptr ||
+      dwarf_formudata(dwarf_attr(&unit, DW_AT_stmt_list, &attribute), &offset) != 0 ||
+      offset > line_programs_->d_size || line_programs_->d_size - offset < sizeof size) {
+    return true;
+  }
+  std::memcpy(&size, static_cast<const char*>(line_programs_->d_buf) + offset, sizeof size);
+  return std::min<std::uint64_t>(size, line_programs_->d_size - offset) <= kMaxLineProgramBytes;
 }
 
 // The entry below which the functions are: with -gsplit-dwarf it lies in another file.
@@ -154,7 +183,7 @@ Dwarf_Die DwarfLines::with_functions(Dwarf_Die unit) {
 
 DwarfFunctions& DwarfLines::functions_of(Dwarf_Die unit) {
   auto& functions = functions_[unit.addr];
-  if (functions == nullptr) functions = std::make_unique<DwarfFunctions>(unit);
+  if (functions == nullptr) functions = std::make_unique<DwarfFunctions>(unit, work_);
   return *functions;
 }
 

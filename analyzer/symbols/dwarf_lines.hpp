@@ -15,6 +15,7 @@
 #include "analyzer/symbols/dwarf_units.hpp"
 #include "analyzer/symbols/elf_file.hpp"
 #include "analyzer/symbols/symbolizer.hpp"
+#include "analyzer/symbols/work_left.hpp"
 
 namespace memtrace {
 
@@ -35,18 +36,22 @@ class DwarfLines {
 
   // Whether functions of some unit are in another file (-gsplit-dwarf). Walks the units' heads.
   [[nodiscard]] bool has_split_units();
+  [[nodiscard]] std::uint64_t work_left() const { return work_.left(); }
   // Names of .dwo files that units asked for refer to and that were not found.
   [[nodiscard]] const std::vector<std::string>& missing_split_files() const { return missing_split_files_; }
 
  private:
-  DwarfLines(Dwarf* dwarf, Dwarf* alternate) : dwarf_(dwarf), alternate_(alternate), units_(dwarf) {}
+  DwarfLines(Dwarf* dwarf, Dwarf* alternate, const ElfFile& file);
   [[nodiscard]] Answer resolve_in(Dwarf_Die unit, std::uint64_t vaddr);
   [[nodiscard]] Dwarf_Die with_functions(Dwarf_Die unit);
+  [[nodiscard]] bool has_sane_lines(Dwarf_Die unit) const;
   [[nodiscard]] DwarfFunctions& functions_of(Dwarf_Die unit);
   [[nodiscard]] std::string display_name(const Dwarf_Die& function, bool& plain_name);
 
   Dwarf* dwarf_;
   Dwarf* alternate_;
+  const Elf_Data* line_programs_;  // null: none, or compressed
+  WorkLeft work_;
   DwarfUnits units_;
   std::unordered_map<const void*, std::unique_ptr<DwarfFunctions>> functions_;  // by the unit entry's address
   std::vector<std::string> missing_split_files_;

@@ -2,6 +2,7 @@
 
 #include <dwarf.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -11,6 +12,7 @@ namespace memtrace {
 namespace {
 
 constexpr int kMaxHops = 16;
+constexpr std::size_t kMaxNameBytes = 64 << 10;  // a name is copied for each address in its function
 
 // Inline text is not checked by libdw: a damaged file may lack the final zero.
 std::string inline_text(Dwarf_Die* die, const char* text) {
@@ -22,7 +24,7 @@ std::string inline_text(Dwarf_Die* die, const char* text) {
     const auto start = reinterpret_cast<std::uintptr_t>(data->d_buf);
     if (address < start || address - start >= data->d_size) continue;
     const std::size_t room = data->d_size - (address - start);
-    const std::size_t length = strnlen(text, room);
+    const std::size_t length = strnlen(text, std::min(room, kMaxNameBytes));
     return length < room ? std::string(text, length) : std::string();
   }
   return {};
@@ -33,7 +35,8 @@ std::string own_text(Dwarf_Die* die, unsigned int attribute_name) {
   if (dwarf_attr(die, attribute_name, &attribute) == nullptr) return {};
   const char* text = dwarf_formstring(&attribute);
   if (text == nullptr) return {};
-  return dwarf_whatform(&attribute) == DW_FORM_string ? inline_text(die, text) : std::string(text);
+  return dwarf_whatform(&attribute) == DW_FORM_string ? inline_text(die, text)
+                                                      : std::string(text, strnlen(text, kMaxNameBytes));
 }
 
 bool follow(Dwarf_Die& die) {

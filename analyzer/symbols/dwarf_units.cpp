@@ -6,7 +6,6 @@
 namespace memtrace {
 namespace {
 
-constexpr int kMaxRangesOfUnit = 1 << 20;
 // Units whose ranges overlap come from code the linker discarded; few of them reach any real address.
 constexpr std::size_t kMaxStepsBack = 64;
 constexpr std::size_t kMaxCandidates = 4;
@@ -48,7 +47,7 @@ void DwarfUnits::walk() {
     Dwarf_Addr start = 0;
     Dwarf_Addr end = 0;
     std::ptrdiff_t next = 0;
-    for (int i = 0; i < kMaxRangesOfUnit && (next = dwarf_ranges(&die, next, &base, &start, &end)) > 0; ++i) {
+    while (work_.take(WorkLeft::kToKeep) && (next = dwarf_ranges(&die, next, &base, &start, &end)) > 0) {
       if (start < end) ranges_.push_back({start, end, die});
     }
   }

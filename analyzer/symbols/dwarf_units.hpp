@@ -8,11 +8,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "analyzer/symbols/work_left.hpp"
+
 namespace memtrace {
 
 class DwarfUnits {
  public:
-  explicit DwarfUnits(Dwarf* dwarf) : dwarf_(dwarf) {}
+  // `work` is the file's, and must outlive this.
+  DwarfUnits(Dwarf* dwarf, WorkLeft& work) : dwarf_(dwarf), work_(work) {}
 
   // Quick: from .debug_aranges. Compilers may leave it out, for one unit or for all, so a miss proves
   // nothing.
@@ -29,6 +32,7 @@ class DwarfUnits {
   void walk();
 
   Dwarf* dwarf_;
+  WorkLeft& work_;
   Dwarf_Aranges* aranges_ = nullptr;
   bool aranges_read_ = false;
   bool walked_ = false;

@@ -14,6 +14,8 @@ namespace memtrace {
 namespace {
 
 constexpr std::size_t kMaxSegments = 4096;
+// They are searched by name, often. What runs has a few dozen; object files, which have more, do not run.
+constexpr std::size_t kMaxSections = 4096;
 
 std::string hex(const unsigned char* bytes, std::size_t size) {
   constexpr char kDigits[] = "0123456789abcdef";
@@ -31,6 +33,11 @@ std::string read_build_id(Elf* elf) {
   const ssize_t size = dwelf_elf_gnu_build_id(elf, &bytes);
   if (size <= 0 || size > 64) return {};
   return hex(static_cast<const unsigned char*>(bytes), static_cast<std::size_t>(size));
+}
+
+bool has_few_sections(Elf* elf) {
+  std::size_t count = 0;
+  return elf_getshdrnum(elf, &count) != 0 || count <= kMaxSections;
 }
 
 template <class Visit>
@@ -70,10 +77,11 @@ Result<std::unique_ptr<ElfFile>, std::string> ElfFile::open(const std::string& p
     return std::string("not a regular file");
   }
   Elf* elf = elf_begin(fd, ELF_C_READ_MMAP, nullptr);
-  if (elf == nullptr || elf_kind(elf) != ELF_K_ELF) {
+  if (elf == nullptr || elf_kind(elf) != ELF_K_ELF || !has_few_sections(elf)) {
+    const bool is_elf = elf != nullptr && elf_kind(elf) == ELF_K_ELF;
     elf_end(elf);
     ::close(fd);
-    return std::string("not an ELF file");
+    return std::string(is_elf ? "has too many sections" : "not an ELF file");
   }
   return std::unique_ptr<ElfFile>(new ElfFile(path, fd, elf, Image(0)));
 }
@@ -81,7 +89,7 @@ Result<std::unique_ptr<ElfFile>, std::string> ElfFile::open(const std::string& p
 std::unique_ptr<ElfFile> ElfFile::from_memory(Image image, std::string path) {
   elf_version(EV_CURRENT);
   Elf* elf = elf_memory(image.bytes(), image.size());
-  if (elf == nullptr || elf_kind(elf) != ELF_K_ELF) {
+  if (elf == nullptr || elf_kind(elf) != ELF_K_ELF || !has_few_sections(elf)) {
     elf_end(elf);
     return nullptr;
   }
@@ -136,6 +144,11 @@ Elf_Data* ElfFile::section(std::string_view name) const {
     return true;
   });
   return data != nullptr && data->d_buf != nullptr && data->d_size > 0 ? data : nullptr;
+}
+
+std::uint64_t ElfFile::section_bytes(std::string_view name) const {
+  const Elf_Data* data = section(name);
+  return data != nullptr ? data->d_size : 0;
 }
 
 bool ElfFile::has_debug_info() const {

@@ -54,6 +54,8 @@ class ElfFile {
 
   // Bytes of a section that has content in the file; nullptr without it. Not decompressed.
   [[nodiscard]] Elf_Data* section(std::string_view name) const;
+  // Their size, as stored; 0 without it.
+  [[nodiscard]] std::uint64_t section_bytes(std::string_view name) const;
   [[nodiscard]] bool has_debug_info() const;
   [[nodiscard]] bool has_symtab() const;
 

@@ -24,7 +24,9 @@ constexpr std::array<std::string_view, 12> kNeeded = {
 
 constexpr std::uint32_t kZlib = 1;
 constexpr std::uint32_t kZstd = 2;
-constexpr std::uint64_t kMaxRatio = 1100;  // deflate cannot do better than 1032
+// Debug information shrinks to a sixth at best; zeros to a thousandth and less.
+constexpr std::uint64_t kMaxRatio = 16;
+constexpr std::uint64_t kFreeBytes = std::uint64_t{128} << 20;
 constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 36;
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kWorthAThread = std::size_t{1} << 20;
@@ -47,7 +49,7 @@ bool read_compression(Section& section) {
   section.compression = header.ch_type;
   section.size = header.ch_size;
   const bool known = header.ch_type == kZlib || header.ch_type == kZstd;
-  return known && section.size / kMaxRatio <= section.stored.size();
+  return known;
 }
 
 // Empty when nothing is compressed, or something is in an unknown way.
@@ -145,6 +147,37 @@ void write_tables(const Layout& layout, const Elf64_Ehdr& original, char* image)
 }
 
 }  // namespace
+
+bool inflates_beyond_measure(const ElfFile& file) {
+  // An older way of compressing has a name for it, and the size in big-endian after a word.
+  constexpr std::string_view kOldPrefix = ".zdebug";
+  constexpr std::string_view kOldMagic = "ZLIB";
+  std::uint64_t allowed = kFreeBytes;
+  std::uint64_t claimed = 0;
+  std::size_t names = 0;
+  if (elf_getshdrstrndx(file.elf(), &names) != 0) return false;
+  for (Elf_Scn* scn = elf_nextscn(file.elf(), nullptr); scn != nullptr; scn = elf_nextscn(file.elf(), scn)) {
+    GElf_Shdr header;
+    if (gelf_getshdr(scn, &header) == nullptr || header.sh_type == SHT_NOBITS) continue;
+    const Elf_Data* data = elf_rawdata(scn, nullptr);
+    const char* name = elf_strptr(file.elf(), names, header.sh_name);
+    if (data == nullptr || data->d_buf == nullptr || name == nullptr) continue;
+    const std::string_view stored(static_cast<const char*>(data->d_buf), data->d_size);
+    std::uint64_t size = 0;
+    if ((header.sh_flags & SHF_COMPRESSED) != 0) {
+      GElf_Chdr compression;
+      if (gelf_getchdr(scn, &compression) != nullptr) size = compression.ch_size;
+    } else if (std::string_view(name).starts_with(kOldPrefix) && stored.starts_with(kOldMagic) &&
+               stored.size() >= kOldMagic.size() + sizeof size) {
+      for (std::size_t i = 0; i < sizeof size; ++i)
+        size = size << 8 | static_cast<unsigned char>(stored[kOldMagic.size() + i]);
+    }
+    if (size == 0) continue;
+    allowed += kMaxRatio * stored.size();
+    claimed = size > UINT64_MAX - claimed ? UINT64_MAX : claimed + size;
+  }
+  return claimed > allowed;
+}
 
 std::unique_ptr<ElfFile> inflate_debug_sections(const ElfFile& file) {
   const Elf64_Ehdr* head = elf64_getehdr(file.elf());

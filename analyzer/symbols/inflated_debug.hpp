@@ -5,8 +5,8 @@
 // all at once, with a faster library.
 //
 // Called by: ModuleSymbols, once per file with debug information. Thread-safety: one thread at a time; starts
-// threads and waits for them. Memory: the sections, decompressed. Input is untrusted: sizes are believed only
-// as far as a compressor can go.
+// threads and waits for them. Memory: the sections, decompressed. Input is untrusted: what claims more than
+// debug information can be compressed is not decompressed, here or by libdw.
 #pragma once
 
 #include <memory>
@@ -14,6 +14,9 @@
 #include "analyzer/symbols/elf_file.hpp"
 
 namespace memtrace {
+
+// Whether all compressed sections of the file together claim more than those of any compiler would.
+[[nodiscard]] bool inflates_beyond_measure(const ElfFile& file);
 
 // Null when there is nothing to decompress or it cannot be done; libdw itself may still be able to.
 [[nodiscard]] std::unique_ptr<ElfFile> inflate_debug_sections(const ElfFile& file);

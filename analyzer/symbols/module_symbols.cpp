@@ -93,6 +93,8 @@ void ModuleSymbols::open_dwarf(const Module& module, DebugFiles& files) {
 }
 
 void ModuleSymbols::open_lines(const ElfFile& file) {
+  if (inflates_beyond_measure(file) || (alternate_ != nullptr && inflates_beyond_measure(*alternate_)))
+    return;
   inflated_ = inflate_debug_sections(file);
   if (alternate_ != nullptr) inflated_alternate_ = inflate_debug_sections(*alternate_);
   lines_alternate_ = inflated_alternate_ != nullptr ? inflated_alternate_.get() : alternate_.get();
@@ -197,11 +199,12 @@ std::vector<std::vector<SourceFrame>> ModuleSymbols::resolve_all(
 // A plain name, or none, may be known better by a symbol table.
 std::vector<SourceFrame> ModuleSymbols::with_symbol(DwarfLines::Answer answer, std::uint64_t vaddr) {
   if (!answer.frames.empty() && !answer.plain_name) return std::move(answer.frames);
-  const auto symbol = find_symbol(vaddr);
+  const auto symbol = symbol_bytes_left_ > 0 ? find_symbol(vaddr) : std::nullopt;
   if (!symbol) return std::move(answer.frames);
   if (answer.frames.empty()) answer.frames.emplace_back();
   std::string& function = answer.frames.back().function;
   std::string demangled = demangle(symbol->name);
+  symbol_bytes_left_ -= std::min<std::uint64_t>(demangled.size(), symbol_bytes_left_);
   // Of a C function the plain name is the right one; an alias may happen to be what the symbol table says.
   if (function.empty() || demangled != symbol->name) function = std::move(demangled);
   return std::move(answer.frames);

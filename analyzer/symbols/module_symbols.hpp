@@ -51,6 +51,8 @@ class ModuleSymbols {
   bool split_ = false;                               // some of its units are in files of their own
   std::unique_ptr<DwarfLines> dwarf_;                // borrows the files above
   std::optional<std::vector<SymbolTable>> symbols_;  // best first; read when first needed
+  // For names out of symbol tables: long ones may be asked for at a million addresses.
+  std::uint64_t symbol_bytes_left_ = std::uint64_t{1} << 30;
   std::vector<std::string> notes_;
 };
 

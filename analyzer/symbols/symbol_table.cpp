@@ -3,6 +3,7 @@
 #include <gelf.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <tuple>
 #include <utility>
@@ -14,6 +15,8 @@ namespace {
 constexpr std::uint64_t kMaxGuessedSize = 4096;
 // How many symbols before the address are examined for one that still covers it.
 constexpr std::size_t kMaxStepsBack = 256;
+constexpr std::size_t kMaxAliases = 64;
+constexpr std::size_t kMaxNameBytes = 16 << 10;  // no demangler takes more
 
 int binding_rank(std::uint8_t binding) {
   if (binding == STB_GLOBAL) return 0;
@@ -67,13 +70,13 @@ std::optional<SymbolTable::Match> SymbolTable::find(std::uint64_t vaddr) const {
 SymbolTable::Match SymbolTable::best_alias(std::size_t index, std::uint64_t vaddr) const {
   const std::uint64_t start = entries_[index].start;
   std::optional<std::tuple<bool, int, std::size_t, std::size_t, std::string>> best;
-  for (std::size_t i = index + 1, steps = 0; i > 0 && steps < kMaxStepsBack; --i, ++steps) {
+  for (std::size_t i = index + 1, steps = 0; i > 0 && steps < kMaxAliases; --i, ++steps) {
     const Entry& entry = entries_[i - 1];
     if (entry.start != start) break;
     if (vaddr >= entry.end) continue;
     const char* text = elf_strptr(elf_, strings_, entry.name);
     if (text == nullptr) continue;
-    std::string name(text);
+    std::string name(text, strnlen(text, kMaxNameBytes));
     name.resize(std::min(name.find('@'), name.size()));
     // `malloc` rather than `__libc_malloc`.
     const std::size_t underscores = std::min(name.find_first_not_of('_'), name.size());
