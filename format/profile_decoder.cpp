@@ -14,7 +14,7 @@ using protozero::pbf_reader;
 
 constexpr std::uint64_t kIdBytes = 16;  // of an IdIndex
 // A stack of more frames would make a report of one row unreadably long, and cost gigabytes.
-constexpr std::size_t kMostFrames = 1 << 16;
+constexpr std::size_t kMostFrames = 1 << 17;
 
 constexpr std::array<std::string_view, 4> kSampleTypes = {"alloc_objects", "alloc_space", "inuse_objects",
                                                           "inuse_space"};
