@@ -61,6 +61,7 @@ class BoundedLock {
   [[nodiscard]] bool reset_after_fork(LockOwner survivor) {
     const std::uint32_t holder = word_.load(std::memory_order_relaxed) & ~kStuck;
     if (holder == 0 || holder == static_cast<std::uint32_t>(survivor)) return false;
+    LockWitness::forgets(this);
     word_.store(0, std::memory_order_relaxed);
     return true;
   }

@@ -53,6 +53,10 @@ class LockWitness {
 #if defined(MEMTRACE_HELGRIND)
     VALGRIND_HG_MUTEX_UNLOCK_PRE(lock);
 #endif
+    forgets(lock);
+  }
+  // Its holder vanished in a fork: in tests this thread may have played it.
+  [[gnu::always_inline]] static void forgets([[maybe_unused]] const void* lock) {
 #if defined(MEMTRACE_LOCK_WITNESS)
     if (t_held_lock.lock == lock) t_held_lock = {};
 #endif

@@ -228,7 +228,7 @@ TEST_CASE("a forked child repairs what a vanished thread was changing") {
   }
   auto& shards = reach(test::Member<Shards>{}, *table.table);
   for (std::uint32_t i = 0; i < 2; ++i) {
-    REQUIRE(shards[i].lock.acquire(LockOwner{9}));
+    REQUIRE(shards[i].lock.acquire(LockOwner{9 + i}));  // nobody has two
     LiveShard& records = shards[i].records;
     const std::uint64_t layout = reach(test::Member<Layout>{}, records).load();
     auto* buckets = reinterpret_cast<LiveBucket*>(layout << 24 >> 17);

@@ -201,7 +201,7 @@ TEST_CASE("frame pointers may name anything: only the caller's own object is rea
         // Two words that look like a frame, whose caller is in libc.
         const std::uintptr_t frames[2] = {0, reinterpret_cast<std::uintptr_t>(&getpid) + 1};
         const auto here = reinterpret_cast<std::uintptr_t>(&live_records);
-        char block[16];
+        char block[16] = {};
         t_state.countdown = UINT64_MAX;
         const std::uintptr_t called_from[] = {here + 1, 0};
         tracker::allocated_slowly(block, sizeof block, {&called_from[1], frames});
