@@ -60,10 +60,11 @@ void check_walk(Caller caller, StackId remembered);
   WalkMemo* const memo = slab.memo.load(std::memory_order_relaxed);
   if (!memo || slab.memo_generation != g_rules_generation.load(std::memory_order_relaxed)) return nullptr;
   const auto sp = reinterpret_cast<std::uintptr_t>(caller.cfa);
-  RememberedWalk& walk =
-      memo->walks[memo->latest_from(sp, static_cast<std::uintptr_t>(caller.return_address()))];
+  const std::uint16_t guess = memo->guess_from(sp, static_cast<std::uintptr_t>(caller.return_address()));
+  RememberedWalk& walk = memo->walks[guess];
   if (!walk.still_holds(sp, reinterpret_cast<std::uintptr_t>(caller.frame_pointer), slab.memo_stamp))
     return nullptr;
+  memo->remember(guess);
 #if defined(MEMTRACE_CHECK_WALKS)
   check_walk(caller, walk.stack.load(std::memory_order_relaxed));
 #endif

@@ -336,7 +336,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
   const auto rbp = reinterpret_cast<std::uintptr_t>(caller.frame_pointer);
   // Outside the part of the stack that is known, walks are not remembered.
   if (start <= slab.stack_low || start >= slab.stack_high) return nullptr;
-  std::uint16_t& latest = memo.latest_from(start, word_at(start - kWord));
+  std::uint16_t& guess = memo.guess_from(start, word_at(start - kWord));
   // The two callers above tell apart what allocates through one wrapper from one depth.
   std::uintptr_t sp = start;
   std::uintptr_t bp = rbp;
@@ -355,7 +355,7 @@ Captured capture_and_remember(Caller caller, ReturnAddress* frames, std::size_t 
     pc = word_at(cfa - kWord);
     sp = cfa;
   }
-  const WalkMemo::Place place = memo.look_up(hash, start, rbp, slab.memo_stamp, latest);
+  const WalkMemo::Place place = memo.look_up(hash, start, rbp, slab.memo_stamp, guess);
   holds = place.holds;
   return place.walk;
 }

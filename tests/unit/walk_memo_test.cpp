@@ -82,22 +82,37 @@ TEST_CASE("what does not fit is not remembered") {
 TEST_CASE("four walks of one set are known side by side, the fifth takes the place of the first") {
   const auto memo = std::make_unique<WalkMemo>();
   Words words;
-  std::uint16_t latest = 0;
+  std::uint16_t guess = 0;
   const auto look_up = [&](std::uintptr_t deep) {
     words.at[30] = deep;  // far from where the walk begins, as in a recursion
-    return memo->look_up(12345, words.sp(), 7, kStamp, latest);
+    return memo->look_up(12345, words.sp(), 7, kStamp, guess);
   };
   for (std::uintptr_t deep = 1; deep <= 5; ++deep) {
     const WalkMemo::Place place = look_up(deep);
     REQUIRE_FALSE(place.holds);
-    CHECK(place.walk == &memo->walks[latest]);
+    CHECK(place.walk == &memo->walks[guess]);
     remember(*place.walk, words, {0, 1, 2, 3, 4, 30}, static_cast<std::uint32_t>(deep));
   }
   for (std::uintptr_t deep = 2; deep <= 5; ++deep) {
     const WalkMemo::Place place = look_up(deep);
     CHECK(place.holds);
-    CHECK(place.walk == &memo->walks[latest]);
+    CHECK(place.walk == &memo->walks[guess]);
     CHECK(place.walk->stack.load() == StackId{static_cast<std::uint32_t>(deep)});
   }
   CHECK_FALSE(look_up(1).holds);
+}
+
+TEST_CASE("walks that come in turn from one place are each told by the two before them") {
+  const auto memo = std::make_unique<WalkMemo>();
+  constexpr std::uint16_t kInTurn[] = {3, 8, 3, 5, 8, 8, 5};
+  int wrong = 0;
+  for (int round = 0; round < 10; ++round) {
+    for (const std::uint16_t walk : kInTurn) {
+      std::uint16_t& guess = memo->guess_from(0x7000, 0x400100);
+      if (round >= 2) wrong += guess != walk;  // once every pair has been seen
+      guess = walk;
+      memo->remember(walk);
+    }
+  }
+  CHECK(wrong == 0);
 }

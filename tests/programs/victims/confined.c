@@ -20,6 +20,8 @@ static void confine(const char* how) {
       ALLOW(brk),
       ALLOW(mmap),
       ALLOW(munmap),
+      ALLOW(madvise), /* recording's own, with futex */
+      ALLOW(futex),
       ALLOW(rt_sigaction),
       ALLOW(rt_sigreturn),
       ALLOW(exit_group),
