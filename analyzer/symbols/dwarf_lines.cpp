@@ -17,8 +17,9 @@ namespace {
 constexpr std::size_t kMaxMissingSplitFiles = 8;
 // Nothing that a compiler could open is longer. Taking a path apart costs a hundred times its bytes.
 constexpr std::size_t kMaxPathBytes = 4096;
-// Of one unit. libdw makes a hundred bytes out of each; those of the largest known unit have a tenth of it.
-constexpr std::uint32_t kMaxLineProgramBytes = 32 << 20;
+// Of line programs. libdw makes a hundred bytes out of each.
+constexpr std::uint64_t kFreeLineBytes = 48 << 20;
+constexpr std::uint64_t kInfoPerLineByte = 8;  // of .debug_info; compilers write less for lines
 constexpr std::uint64_t kTextBytesPerStep = 8;
 
 struct Place {
@@ -94,6 +95,7 @@ DwarfLines::DwarfLines(Dwarf* dwarf, Dwarf* alternate, const ElfFile& file)
     : dwarf_(dwarf),
       alternate_(alternate),
       line_programs_(file.section(".debug_line")),
+      line_bytes_left_(kFreeLineBytes + file.section_bytes(".debug_info") / kInfoPerLineByte),
       work_(file.section_bytes(".debug_info")),
       units_(dwarf, work_) {}
 
@@ -129,7 +131,7 @@ DwarfLines::Answer DwarfLines::resolve(std::uint64_t vaddr) {
 DwarfLines::Answer DwarfLines::resolve_in(Dwarf_Die unit, std::uint64_t vaddr) {
   Answer answer;
   std::vector<Dwarf_Die> chain = functions_of(with_functions(unit)).chain_at(vaddr);
-  Place place = has_sane_lines(unit) ? line_at(&unit, vaddr) : Place();
+  Place place = may_read_lines(unit) ? line_at(&unit, vaddr) : Place();
   if (chain.empty()) {
     if (place.line != 0 || !place.file.empty()) {
       answer.frames.push_back({std::string(), std::move(place.file), place.line, false});
@@ -148,8 +150,8 @@ DwarfLines::Answer DwarfLines::resolve_in(Dwarf_Die unit, std::uint64_t vaddr) {
   return answer;
 }
 
-// libdw reads the whole of a unit's line program at the first question.
-bool DwarfLines::has_sane_lines(Dwarf_Die unit) const {
+// libdw reads the whole of a unit's line program at the first question, and keeps it.
+bool DwarfLines::may_read_lines(Dwarf_Die unit) {
   Dwarf_Attribute attribute;
   Dwarf_Word offset = 0;
   std::uint32_t size = 0;
@@ -158,8 +160,13 @@ bool DwarfLines::has_sane_lines(Dwarf_Die unit) const {
       offset > line_programs_->d_size || line_programs_->d_size - offset < sizeof size) {
     return true;
   }
+  const auto [known, is_new] = line_programs_read_.try_emplace(offset, false);
+  if (!is_new) return known->second;
   std::memcpy(&size, static_cast<const char*>(line_programs_->d_buf) + offset, sizeof size);
-  return std::min<std::uint64_t>(size, line_programs_->d_size - offset) <= kMaxLineProgramBytes;
+  const std::uint64_t bytes = std::min<std::uint64_t>(size, line_programs_->d_size - offset);
+  known->second = bytes <= line_bytes_left_;
+  if (known->second) line_bytes_left_ -= bytes;
+  return known->second;
 }
 
 // The entry below which the functions are: with -gsplit-dwarf it lies in another file.

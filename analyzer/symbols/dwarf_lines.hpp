@@ -44,13 +44,15 @@ class DwarfLines {
   DwarfLines(Dwarf* dwarf, Dwarf* alternate, const ElfFile& file);
   [[nodiscard]] Answer resolve_in(Dwarf_Die unit, std::uint64_t vaddr);
   [[nodiscard]] Dwarf_Die with_functions(Dwarf_Die unit);
-  [[nodiscard]] bool has_sane_lines(Dwarf_Die unit) const;
+  [[nodiscard]] bool may_read_lines(Dwarf_Die unit);
   [[nodiscard]] DwarfFunctions& functions_of(Dwarf_Die unit);
   [[nodiscard]] std::string display_name(const Dwarf_Die& function, bool& plain_name);
 
   Dwarf* dwarf_;
   Dwarf* alternate_;
-  const Elf_Data* line_programs_;  // null: none, or compressed
+  const Elf_Data* line_programs_;                               // null: none, or compressed
+  std::unordered_map<std::uint64_t, bool> line_programs_read_;  // by offset; false: too large
+  std::uint64_t line_bytes_left_;
   WorkLeft work_;
   DwarfUnits units_;
   std::unordered_map<const void*, std::unique_ptr<DwarfFunctions>> functions_;  // by the unit entry's address

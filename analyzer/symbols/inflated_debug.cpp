@@ -24,9 +24,9 @@ constexpr std::array<std::string_view, 12> kNeeded = {
 
 constexpr std::uint32_t kZlib = 1;
 constexpr std::uint32_t kZstd = 2;
-// Debug information shrinks to a sixth at best; zeros to a thousandth and less.
-constexpr std::uint64_t kMaxRatio = 16;
-constexpr std::uint64_t kFreeBytes = std::uint64_t{128} << 20;
+// Debug information shrinks to a quarter, some of it to less; zeros to a thousandth and less.
+constexpr std::uint64_t kMaxRatio = 8;
+constexpr std::uint64_t kFreeBytes = std::uint64_t{64} << 20;
 constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 36;
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kWorthAThread = std::size_t{1} << 20;
