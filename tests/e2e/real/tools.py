@@ -1,6 +1,7 @@
 """Tools of every day: compressors, gdb, tmux, man, systemd's, sandboxes, and two large programs."""
 import hashlib
 import os
+import re
 import subprocess
 
 from commands import text
@@ -21,9 +22,13 @@ def gdb(run):
     source = os.path.join(HELPERS, "program.cpp")
     program = os.path.join(run.work, "program")
     subprocess.run(["g++", "-g", "-O0", "-o", program, source], check=True, env={"PATH": "/usr/bin:/bin"})
+    # A debugger is told of the thread that takes a snapshot, and of the signal for it, as of any other.
     run.run("debug", ["gdb", "-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "set print address off",
+                      "-ex", "set print thread-events off", "-ex", "handle SIGUSR2 nostop noprint pass",
                       "-ex", "break main", "-ex", "run a b", "-ex", "backtrace", "-ex", "print argc", "-ex", "next",
                       "-ex", "print sizeof(tower)", "-ex", "continue", program], run.env(at_exit=True))
+    status, out, errors = run.said["debug"]
+    run.say("debug", status, re.sub(rb"\(process \d+\)", b"", out), errors)
     sleeper = run.start(["sleep", "1000"], run.env())
     run.run("attach", ["gdb", "-nx", "-batch", "-iex", "set debuginfod enabled off", "-ex", "print 6*7", "-ex", "kill",
                        "-p", str(sleeper.pid)], dict(run.env(at_exit=True), LC_ALL="C"))
