@@ -43,8 +43,8 @@ void CaptureGate::after_fork_in_parent() {
   CaptureGate& gate = *g_gate;
   if (const std::uint64_t stuck = gate.stuck_.exchange(0))
     gate.abandoned_.fetch_or(stuck & gate.buffers_.taken());
-  // 0: this process was set up as a forked child in between.
   gate.in_vain_.store(false);
+  // 0: this process was set up as a forked child in between.
   std::uint32_t forking = gate.forking_.load();
   while (forking != 0 && !gate.forking_.compare_exchange_weak(forking, forking - 1)) {
   }
