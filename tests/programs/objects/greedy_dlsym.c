@@ -3,12 +3,15 @@
  * GREEDY=all: it takes what it can get. Exits 98 where a block is not what it was. */
 #include <dlfcn.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { kMost = 4000, kSize = 40 };
 
+/* What is held is all threads'; and malloc may come back here. */
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static unsigned char* held[kMost];
 static unsigned count;
 static unsigned calls;
@@ -28,22 +31,29 @@ static unsigned char* take(void) {
   return block;
 }
 
-void* dlsym(void* restrict handle, const char* restrict name) {
-  static void* (*next)(void*, const char*);
-  if (!next) {
-    void* symbol = dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.2.5");
-    check(symbol != NULL, "no dlsym\n");
-    memcpy(&next, &symbol, sizeof next);
-  }
+static void take_some(void) {
   const char* greedy = getenv("GREEDY");
   const unsigned wanted = greedy && strcmp(greedy, "all") == 0 ? kMost : 3;
   for (unsigned i = 0; i < wanted && take(); ++i) {
   }
   if (calls++ % 2 == 0) {
     free(calloc(1, 100));
-    unsigned char* grown = count ? realloc(held[count - 1], 2 * kSize) : NULL;
-    if (grown) held[count - 1] = grown;
+    const unsigned last = count - 1;
+    unsigned char* grown = count ? realloc(held[last], 2 * kSize) : NULL;
+    if (grown) held[last] = grown;
   }
+}
+
+void* dlsym(void* restrict handle, const char* restrict name) {
+  static void* (*next)(void*, const char*);
+  pthread_mutex_lock(&lock);
+  if (!next) {
+    void* symbol = dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.2.5");
+    check(symbol != NULL, "no dlsym\n");
+    memcpy(&next, &symbol, sizeof next);
+  }
+  take_some();
+  pthread_mutex_unlock(&lock);
   void* result = next(handle, name);
   __asm__ volatile("" ::: "memory"); /* no tail call: the loader asks who its caller is */
   return result;
