@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "format/types.hpp"
+#include "preload/sys/find_object.hpp"
 #include "preload/sys/page_arena.hpp"
 
 namespace memtrace {
@@ -45,7 +46,7 @@ class ModuleNotes {
   }
 
  private:
-  void note_one(std::uint64_t address, StackId stack);
+  void note_one(const sys::LoadedObject& found, StackId stack);
 
   PageArena* arena_ = nullptr;
   std::atomic<std::uint32_t> count_{0};
