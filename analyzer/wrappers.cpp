@@ -75,7 +75,15 @@ constexpr std::string_view kAllocators[] = {
     "event_mm_malloc_", "event_mm_calloc_", "event_mm_realloc_", "event_mm_strdup_", "dbus_malloc",
     "dbus_malloc0", "dbus_realloc", "xmlMemMalloc", "xmlMemRealloc", "xmlStrdup", "xmlStrndup", "av_malloc",
     "av_mallocz", "av_calloc", "av_realloc", "av_malloc_array", "av_strdup", "av_memdup", "SDL_malloc",
-    "SDL_calloc", "SDL_realloc", "SDL_strdup"};
+    "SDL_calloc", "SDL_realloc", "SDL_strdup",
+    // MariaDB and MySQL; pools, of which whoever asked tells more than the pool: PostgreSQL, APR, nginx
+    "my_malloc", "my_realloc", "my_multi_malloc", "my_strdup", "my_strndup", "my_memdup", "alloc_root",
+    "multi_alloc_root", "strdup_root", "strmake_root", "memdup_root", "palloc", "palloc0", "palloc_extended",
+    "repalloc", "pstrdup", "pnstrdup", "psprintf", "MemoryContextAlloc", "MemoryContextAllocZero",
+    "MemoryContextAllocZeroAligned", "MemoryContextAllocExtended", "MemoryContextStrdup", "AllocSetAlloc",
+    "AllocSetRealloc", "allocator_alloc", "apr_allocator_alloc", "apr_palloc", "apr_pcalloc", "apr_pstrdup",
+    "apr_pstrndup", "apr_pstrmemdup", "apr_pmemdup", "apr_psprintf", "apr_pvsprintf", "ngx_palloc",
+    "ngx_pnalloc", "ngx_pcalloc", "ngx_palloc_block", "ngx_palloc_large"};
 // clang-format on
 
 // Where the sources of Rust's own libraries are, whatever stands before: /rustc/HASH, the rust-src component,

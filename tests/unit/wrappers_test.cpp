@@ -31,17 +31,17 @@ TEST_CASE("names of library functions are cut to what a reader needs") {
 }
 
 TEST_CASE("allocators and containers are wrappers") {
-  const auto function =
-      GENERATE(as<std::string>{}, "malloc", "__libc_malloc", "calloc", "posix_memalign", "xmalloc",
-               "g_malloc0", "g_strdup", "zmalloc", "CRYPTO_malloc", "PyMem_RawMalloc", "strdup",
-               "operator new(unsigned long)", "operator new[](unsigned long)",
-               "std::__cxx11::basic_string<char>::_M_create(unsigned long&, unsigned long)",
-               "void std::vector<X>::_M_realloc_insert<X const&>(int)",
-               "__gnu_cxx::new_allocator<X>::allocate(unsigned long, void const*)",
-               "std::_MakeUniq<X>::__single_object std::make_unique<X>()", "xrealloc.part.0", "malloc@plt",
-               "Shape::operator new(unsigned long)", "shop::Shape::operator new[](unsigned long)",
-               "zmalloc_usable", "ztrymalloc_usable", "_PyObject_Malloc", "xmallocz", "__rust_alloc",
-               "alloc::raw_vec::RawVec<T,A>::grow_amortized");
+  const auto function = GENERATE(
+      as<std::string>{}, "malloc", "__libc_malloc", "calloc", "posix_memalign", "xmalloc", "g_malloc0",
+      "g_strdup", "zmalloc", "CRYPTO_malloc", "PyMem_RawMalloc", "strdup", "operator new(unsigned long)",
+      "operator new[](unsigned long)",
+      "std::__cxx11::basic_string<char>::_M_create(unsigned long&, unsigned long)",
+      "void std::vector<X>::_M_realloc_insert<X const&>(int)",
+      "__gnu_cxx::new_allocator<X>::allocate(unsigned long, void const*)",
+      "std::_MakeUniq<X>::__single_object std::make_unique<X>()", "xrealloc.part.0", "malloc@plt",
+      "Shape::operator new(unsigned long)", "shop::Shape::operator new[](unsigned long)", "zmalloc_usable",
+      "ztrymalloc_usable", "_PyObject_Malloc", "xmallocz", "__rust_alloc", "my_malloc", "alloc_root",
+      "AllocSetAlloc", "apr_palloc", "ngx_palloc", "alloc::raw_vec::RawVec<T,A>::grow_amortized");
   CAPTURE(function);
   CHECK(is_wrapper(function, "", "/srv/app"));
 }
