@@ -269,13 +269,13 @@ template <class NotesOfWalk>
       if (rule.from_rbp()) [[unlikely]] {
         base = rbp;
         asm volatile("" : "+r"(base));  // a branch: a conditional move would make sp wait for the rule
+        notes.uses_rbp(rbp);
       }
       const std::uintptr_t cfa = base + rule.offset();
       const std::uintptr_t saved = cfa - rule.slot_bytes();
       // Signed, for a cfa below slot_bytes; all others that are not above `high` are positive.
       if (cfa <= high && static_cast<std::intptr_t>(saved) >= static_cast<std::intptr_t>(sp)) [[likely]] {
         frames[count++] = static_cast<ReturnAddress>(pc);
-        if (rule.from_rbp()) notes.uses_rbp(rbp);
         if (rule.slot_bytes() != kWord) notes.saved_rbp(saved);
         std::uintptr_t caller_rbp = word_at(saved);
         asm("" : "+r"(caller_rbp));  // loaded in any case: a branch here would depend on data
