@@ -2,18 +2,14 @@
 // refused something the shim would like to do.
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/exact.hpp"
+#include "tests/support/filter.h"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
@@ -52,19 +48,16 @@ void forbid(const Forbidden& call) {
   const bool any = call.argument == kAny;
   const auto argument =
       any ? offsetof(seccomp_data, nr) : offsetof(seccomp_data, args) + call.argument * sizeof(std::uint64_t);
-  sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+  sock_filter lines[] = {
+      CALL_NUMBER,
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call.number, 0, 3),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<unsigned>(argument)),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, any ? call.number : call.value, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | call.error),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      OTHERWISE(SECCOMP_RET_ERRNO | call.error),
+      OTHERWISE(SECCOMP_RET_ALLOW),
   };
-  const sock_fprog program{sizeof filter / sizeof filter[0], filter};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
-    _exit(125);
-  }
+  const sock_fprog filter = FILTER(lines);
+  if (!install(&filter)) _exit(125);
 }
 
 TEST_CASE("each system call of the start may fail, and the program runs as without the shim") {

@@ -1,12 +1,7 @@
 // What would break: taking snapshots would cost the program more than time: a call that fails, a signal that
 // goes astray, a stack that overflows, a death at a limit.
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <chrono>
@@ -14,6 +9,7 @@
 #include <thread>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/filter.h"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
@@ -121,17 +117,9 @@ TEST_CASE("a signal while the program ends does not kill it") {
 
 // As at a limit on processes, which does not bind root.
 void allow_no_threads() {
-  sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog program{sizeof filter / sizeof *filter, filter};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
-    _exit(125);
-  }
+  sock_filter lines[] = {CALL_NUMBER, REFUSE(clone, EAGAIN), OTHERWISE(SECCOMP_RET_ALLOW)};
+  const sock_fprog filter = FILTER(lines);
+  if (!install(&filter)) _exit(125);
 }
 
 TEST_CASE("where no thread can be made a snapshot is refused, said once each, and the program goes on") {

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "tests/programs/victims/cases.hpp"
 #include "tests/programs/victims/truth.h"
 
 extern "C" void __register_frame(void*);
@@ -216,18 +217,11 @@ int data_in_frame_pointer() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  struct Case {
-    const char* name;
-    int (*run)();
-  };
-  constexpr Case kCases[] = {{"churn", churn},
-                             {"generated", generated},
-                             {"asks_for_stack", asks_for_stack},
-                             {"unreadable_callers", unreadable_callers},
-                             {"data_in_frame_pointer", data_in_frame_pointer}};
   if (argc > 2) g_plugin = argv[2];
-  for (const Case& known : kCases) {
-    if (argc > 1 && strcmp(argv[1], known.name) == 0) return known.run();
-  }
-  return 99;
+  return run_case(argc, argv,
+                  {{"churn", churn},
+                   {"generated", generated},
+                   {"asks_for_stack", asks_for_stack},
+                   {"unreadable_callers", unreadable_callers},
+                   {"data_in_frame_pointer", data_in_frame_pointer}});
 }

@@ -1,20 +1,14 @@
 /* Confines itself as sshd's and libseccomp's programs do, to what it needs itself: anything else kills it. Is
  * asked for a snapshot then, by a signal and by itself, and ends by way of its exit handlers.
  *   confined prctl | seccomp */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 
 #include "tests/programs/victims/truth.h"
-
-#define ALLOW(name) \
-  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#include "tests/support/filter.h"
 
 static void confine(const char* how) {
-  struct sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+  struct sock_filter lines[] = {
+      CALL_NUMBER,
       ALLOW(read),
       ALLOW(write),
       ALLOW(brk),
@@ -25,14 +19,14 @@ static void confine(const char* how) {
       ALLOW(rt_sigaction),
       ALLOW(rt_sigreturn),
       ALLOW(exit_group),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      OTHERWISE(SECCOMP_RET_KILL_PROCESS),
   };
-  struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+  const struct sock_fprog filter = FILTER(lines);
   REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
   if (strcmp(how, "prctl") == 0) {
-    REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
   } else {
-    REQUIRE(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
+    REQUIRE(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) == 0);
   }
 }
 

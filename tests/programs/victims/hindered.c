@@ -1,18 +1,14 @@
 /* Puts an obstacle in the way of a snapshot, takes one, removes the obstacle, takes another one from a thread
  * that was there before. usage: hindered OBSTACLE; the last line of its input ends it. */
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
-#include <stddef.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "tests/programs/victims/truth.h"
+#include "tests/support/filter.h"
 
 enum { kBlocks = 2000, kNobody = 65534 };
 
@@ -58,63 +54,38 @@ static void fill_disk(void) {
   close(fd);
 }
 
-#define ALLOW(name) \
-  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
-#define REFUSE(name, error)                              \
-  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), \
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (error))
-
-/* By system calls of its own, as a filter that it was started under: the shim hears of none. */
-static void install(struct sock_filter* filter, size_t size) {
-  struct sock_fprog program = {(unsigned short)(size / sizeof *filter), filter};
-  REQUIRE(syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-  REQUIRE(syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
-}
-
+/* Both as a filter that it was started under: the shim hears of none. */
 static void refuse_threads(void) {
-  struct sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+  struct sock_filter lines[] = {
+      CALL_NUMBER,
       REFUSE(clone, EPERM),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      OTHERWISE(SECCOMP_RET_ALLOW),
   };
-  install(filter, sizeof filter);
+  const struct sock_fprog filter = FILTER(lines);
+  REQUIRE(install(&filter));
 }
 
 /* As README.md lists them under "Sandboxes", and what this program needs itself. */
 static void allow_snapshots_only(void) {
-  struct sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-      ALLOW(getpid),
-      ALLOW(rt_sigprocmask),
-      ALLOW(rt_sigreturn),
-      ALLOW(clone),
-      ALLOW(futex),
-      ALLOW(exit),
-      ALLOW(close_range),
-      ALLOW(openat),
-      ALLOW(mkdirat),
-      ALLOW(read),
-      ALLOW(write),
-      ALLOW(pwrite64),
-      ALLOW(fsync),
-      ALLOW(close),
-      ALLOW(renameat2),
-      ALLOW(linkat),
-      ALLOW(unlinkat),
-      ALLOW(mmap),
-      ALLOW(munmap),
-      ALLOW(madvise),
-      ALLOW(process_vm_readv),
-      ALLOW(fstat),
-      ALLOW(poll),
-      ALLOW(rt_sigpending),
-      ALLOW(tgkill),
-      ALLOW(sched_yield),
-      ALLOW(brk),
-      ALLOW(exit_group),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+  struct sock_filter lines[] = {
+      CALL_NUMBER,           ALLOW(getpid),
+      ALLOW(rt_sigprocmask), ALLOW(rt_sigreturn),
+      ALLOW(clone),          ALLOW(futex),
+      ALLOW(exit),           ALLOW(close_range),
+      ALLOW(openat),         ALLOW(mkdirat),
+      ALLOW(read),           ALLOW(write),
+      ALLOW(pwrite64),       ALLOW(fsync),
+      ALLOW(close),          ALLOW(renameat2),
+      ALLOW(linkat),         ALLOW(unlinkat),
+      ALLOW(mmap),           ALLOW(munmap),
+      ALLOW(madvise),        ALLOW(process_vm_readv),
+      ALLOW(fstat),          ALLOW(poll),
+      ALLOW(rt_sigpending),  ALLOW(tgkill),
+      ALLOW(sched_yield),    ALLOW(brk),
+      ALLOW(exit_group),     OTHERWISE(SECCOMP_RET_KILL_PROCESS),
   };
-  install(filter, sizeof filter);
+  const struct sock_fprog filter = FILTER(lines);
+  REQUIRE(install(&filter));
 }
 
 static int is(const char* obstacle, const char* name) { return strcmp(obstacle, name) == 0; }

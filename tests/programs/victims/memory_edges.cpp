@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/programs/victims/cases.hpp"
 #include "tests/programs/victims/truth.h"
 
 namespace {
@@ -228,20 +229,13 @@ int many_threads() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  struct Case {
-    const char* name;
-    int (*run)();
-  };
-  constexpr Case kCases[] = {{"figures", figures},
-                             {"odd_requests", odd_requests},
-                             {"freed_elsewhere", freed_elsewhere},
-                             {"modest", modest},
-                             {"locked", locked},
-                             {"many_threads", many_threads}};
   if (argc > 2 && strcmp(argv[1], "past_the_cap") == 0)
     return past_the_cap(static_cast<unsigned>(atoi(argv[2])));
-  for (const Case& known : kCases) {
-    if (argc > 1 && strcmp(argv[1], known.name) == 0) return known.run();
-  }
-  return 99;
+  return run_case(argc, argv,
+                  {{"figures", figures},
+                   {"odd_requests", odd_requests},
+                   {"freed_elsewhere", freed_elsewhere},
+                   {"modest", modest},
+                   {"locked", locked},
+                   {"many_threads", many_threads}});
 }

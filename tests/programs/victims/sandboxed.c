@@ -1,22 +1,15 @@
 /* Allows itself, once it has started, no system call but those that its own allocator makes, to write and to
  * end; then allocates from all kinds of stacks. Anything else kills it. */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 
 #include "tests/programs/victims/truth.h"
-
-#define ALLOW(name) \
-  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#include "tests/support/filter.h"
 
 static void enter_sandbox(void) {
-  struct sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+  struct sock_filter lines[] = {
+      CALL_NUMBER,
       ALLOW(brk),
       ALLOW(mmap),
       ALLOW(munmap),
@@ -28,11 +21,11 @@ static void enter_sandbox(void) {
       ALLOW(rt_sigreturn),
       ALLOW(exit),
       ALLOW(exit_group),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      OTHERWISE(SECCOMP_RET_KILL_PROCESS),
   };
-  struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+  const struct sock_fprog filter = FILTER(lines);
   REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-  REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+  REQUIRE(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0);
 }
 
 static void* held[1000];

@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include <thread>
 
 #include "preload/memtrace.h"
+#include "tests/programs/victims/cases.hpp"
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // old programs call what libc wishes they did not
 
@@ -222,22 +222,15 @@ int close_all() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  struct Case {
-    const char* name;
-    int (*run)();
-  };
-  constexpr Case kCases[] = {{"siginfo_ignore", siginfo_ignore},
-                             {"racing_actions", racing_actions},
-                             {"fork_in_action", fork_in_action},
-                             {"child_first_action", child_first_action},
-                             {"vfork_resets", vfork_resets},
-                             {"system_v", system_v},
-                             {"sets_and_holds", sets_and_holds},
-                             {"interrupting", interrupting},
-                             {"one_time", one_time},
-                             {"close_all", close_all}};
-  for (const Case& known : kCases) {
-    if (argc > 1 && strcmp(argv[1], known.name) == 0) return known.run();
-  }
-  return 99;
+  return run_case(argc, argv,
+                  {{"siginfo_ignore", siginfo_ignore},
+                   {"racing_actions", racing_actions},
+                   {"fork_in_action", fork_in_action},
+                   {"child_first_action", child_first_action},
+                   {"vfork_resets", vfork_resets},
+                   {"system_v", system_v},
+                   {"sets_and_holds", sets_and_holds},
+                   {"interrupting", interrupting},
+                   {"one_time", one_time},
+                   {"close_all", close_all}});
 }

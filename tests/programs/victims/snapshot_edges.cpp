@@ -20,6 +20,7 @@
 #include <atomic>
 #include <thread>
 
+#include "tests/programs/victims/cases.hpp"
 #include "tests/programs/victims/truth.h"
 
 namespace {
@@ -264,19 +265,12 @@ int leaves() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  struct Case {
-    const char* name;
-    int (*run)();
-  };
-  constexpr Case kCases[] = {{"waiting", waiting},
-                             {"signal_descriptor", signal_descriptor},
-                             {"smallest_stack", smallest_stack},
-                             {"file_limits", file_limits},
-                             {"busy", busy},
-                             {"handlers", handlers},
-                             {"leaves", leaves}};
-  for (const Case& known : kCases) {
-    if (argc > 1 && strcmp(argv[1], known.name) == 0) return known.run();
-  }
-  return 99;
+  return run_case(argc, argv,
+                  {{"waiting", waiting},
+                   {"signal_descriptor", signal_descriptor},
+                   {"smallest_stack", smallest_stack},
+                   {"file_limits", file_limits},
+                   {"busy", busy},
+                   {"handlers", handlers},
+                   {"leaves", leaves}});
 }
