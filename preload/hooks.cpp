@@ -311,16 +311,12 @@ int MEMTRACE_EXPORT(siginterrupt)(int number, int interrupting) {
 }
 
 int MEMTRACE_EXPORT(prctl)(int option, ...) {
-  // Four more, whatever the option takes: as libc's does.
+  confinement::note(option);
   __builtin_va_list arguments;
   __builtin_va_start(arguments, option);
-  const auto a = __builtin_va_arg(arguments, unsigned long);
-  const auto b = __builtin_va_arg(arguments, unsigned long);
-  const auto c = __builtin_va_arg(arguments, unsigned long);
-  const auto d = __builtin_va_arg(arguments, unsigned long);
+  const int result = real::prctl(option, arguments);
   __builtin_va_end(arguments);
-  confinement::note(option);
-  return g_real.prctl(option, a, b, c, d);
+  return result;
 }
 
 }  // extern "C"

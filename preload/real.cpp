@@ -99,15 +99,12 @@ void* early_mremap(void* old, std::size_t old_size, std::size_t size, int flags,
 }
 
 int early_prctl(int option, ...) {
+  real::resolve();
   __builtin_va_list arguments;
   __builtin_va_start(arguments, option);
-  const auto a = __builtin_va_arg(arguments, unsigned long);
-  const auto b = __builtin_va_arg(arguments, unsigned long);
-  const auto c = __builtin_va_arg(arguments, unsigned long);
-  const auto d = __builtin_va_arg(arguments, unsigned long);
+  const int result = real::prctl(option, arguments);
   __builtin_va_end(arguments);
-  real::resolve();
-  return g_real.prctl(option, a, b, c, d);
+  return result;
 }
 
 // --- what a libc lacks: the hook exists, so it must answer ---
@@ -252,6 +249,14 @@ void seal() {
   g_sealed.store(true);
   if (g_resolvers.load() != 0) return;  // another thread is still storing the same values: leave it writable
   sys::call(SYS_mprotect, &g_real, round_to_pages(sizeof g_real), PROT_READ);
+}
+
+int prctl(int option, __builtin_va_list arguments) {
+  const auto a = __builtin_va_arg(arguments, unsigned long);
+  const auto b = __builtin_va_arg(arguments, unsigned long);
+  const auto c = __builtin_va_arg(arguments, unsigned long);
+  const auto d = __builtin_va_arg(arguments, unsigned long);
+  return g_real.prctl(option, a, b, c, d);
 }
 
 std::uintptr_t allocator_code() { return reinterpret_cast<std::uintptr_t>(g_real.malloc); }

@@ -41,6 +41,9 @@ void look_for_nesting();
 // After that, once: makes the table read-only.
 void seal();
 
+// The real one, with four more arguments whatever the option takes: as libc's own does.
+int prctl(int option, __builtin_va_list arguments);
+
 // An address inside the allocator below us, once resolved.
 [[nodiscard]] std::uintptr_t allocator_code();
 
