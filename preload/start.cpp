@@ -129,10 +129,9 @@ void say_if_fallen_back(UnwindChoice choice) {
 
 // What a limit leaves is the program's first: where it is little, the few MiB that tracing begins with may be
 // what the program needs.
-bool leaves_enough_memory() {
+bool leaves_enough(std::uint64_t left) {
   constexpr std::uint64_t kMiB = 1 << 20;
   constexpr std::uint64_t kEnough = 64 * kMiB;
-  const std::uint64_t left = sys::memory_left();
   if (left >= kEnough) return true;
   Line line;
   line << "nothing is traced: the limit on memory (ulimit -v, -d) leaves " << left / kMiB
@@ -165,7 +164,8 @@ bool start_tracing() {
       !matches_any(options.only, g_snapshotter.executable_name())) {
     return false;
   }
-  if (!leaves_enough_memory()) return false;
+  const std::uint64_t memory_left = sys::memory_left();
+  if (!leaves_enough(memory_left)) return false;
   if (!g_snapshotter.start(options) || !g_snapshot_thread.start()) return false;
 
   Dl_info library{};
@@ -178,7 +178,7 @@ bool start_tracing() {
   dl_iterate_phdr(note_allocator, allocator);
   real::look_for_nesting();
   real::seal();
-  tracker::start(options, options.seed ? options.seed : draw_seed());
+  tracker::start(options, options.seed ? options.seed : draw_seed(), memory_left);
   say_if_fallen_back(options.unwind);
   triggers::start(options);
   return true;

@@ -4,7 +4,6 @@
 
 #include "preload/counters.hpp"
 #include "preload/real.hpp"
-#include "preload/sys/memory_left.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/tracker_stacks.hpp"
 
@@ -89,7 +88,7 @@ bool insert(const LiveRecord& record) {
   return false;
 }
 
-void start(const Options& options, std::uint64_t seed) {
+void start(const Options& options, std::uint64_t seed, std::uint64_t memory_left) {
   Tracker& tracker = g_tracker;
   const bool all = options.sample.mode == SamplingMode::kAll;
   tracker.sampling = options.sample;
@@ -98,9 +97,8 @@ void start(const Options& options, std::uint64_t seed) {
   tracker.follow_children = options.children;
   tracker.record_maps = options.mmap;
   // Sampled mode must stay small whatever the heap (P10); whoever asks for every allocation pays for it.
-  // Of what a limit leaves, most is the program's.
   const std::uint64_t cap = all ? std::uint64_t{8} << 30 : std::uint64_t{128} << 20;
-  const std::uint64_t share = sys::memory_left() / 4;
+  const std::uint64_t share = memory_left / 4;
   tracker.arena.start(share < cap ? share : cap);
   tracker.unwinder = choose_unwinder(options.unwind, tracker.arena);
   tracker.remember_walks = all && tracker.unwinder.capture == capture_by_cfi;

@@ -61,8 +61,9 @@ extern constinit Tracker g_tracker [[gnu::visibility("hidden")]];
 
 namespace tracker {
 
-// Seals the settings and begins to record. Called once, from the constructor, inside a hook guard.
-void start(const Options& options, std::uint64_t seed);
+// Seals the settings and begins to record. `memory_left`: bytes that the limits on the process leave, of
+// which most stay the program's. Called once, from the constructor, inside a hook guard.
+void start(const Options& options, std::uint64_t seed, std::uint64_t memory_left);
 // memtrace_stop() and memtrace_start(). Any thread.
 void pause(bool paused);
 // Stops for good; the host lives on (P5). Any thread.

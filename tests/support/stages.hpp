@@ -28,7 +28,7 @@ inline void start_stages(const Options& options) {
   diag::start();
   diag::set_level(options.log);
   expect(g_snapshotter.start(options));
-  tracker::start(options, options.seed);
+  tracker::start(options, options.seed, UINT64_MAX);
 }
 
 inline Snapshot take_and_read(TriggerReason reason = TriggerReason::kApi, std::string_view label = {}) {
