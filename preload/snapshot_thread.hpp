@@ -15,13 +15,13 @@ namespace memtrace {
 
 class SnapshotThread {
  public:
-  // At start. False: no memory, post() will fail.
+  // At start. False: no memory, requests will be refused.
   [[nodiscard]] bool start();
 
   // Async-signal-safe. A request while a snapshot is at work is answered by one more after it; further ones
-  // fall together with that one, or with that of somebody who has waited all that time for a turn. False: the
-  // thread could not be made, which is counted and said.
-  bool post(const SnapshotRequest& request);
+  // fall together with that one, or with that of somebody who has waited all that time for a turn. Where the
+  // thread cannot be made, that is counted and said.
+  void post(const SnapshotRequest& request);
 
   // Waits for its turn and for a thread at work, takes a snapshot of its own and waits for it. 0 or an errno
   // value; `path` is the file's. Not for signal handlers.

@@ -54,7 +54,7 @@ bool is_ours(int number) {
 
 void post_snapshot() {
   static constexpr SnapshotRequest kBySignal{TriggerReason::kSignal, {}};
-  (void)g_snapshot_thread.post(kBySignal);
+  g_snapshot_thread.post(kBySignal);
 }
 
 [[gnu::cold, gnu::noinline]] void warn_once(std::uint64_t sender) {
