@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <variant>
@@ -17,14 +16,12 @@
 #include "analyzer/options.hpp"
 #include "analyzer/process_status.hpp"
 #include "analyzer/report/printable.hpp"
+#include "tests/fuzz/require.hpp"
 
 namespace {
 
 using namespace memtrace;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using fuzz::require;
 
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> parts(1);

@@ -1,10 +1,8 @@
 // Would break: memdiff crashing, hanging or driving a terminal on snapshots that are well-formed and lie.
 //
 // One or two messages go the whole way from the decoder to the text of every output format, with the options
-// that the input chooses (input_parts.hpp). Half of the mutations change the decoded snapshots and encode
-// them again.
-#include <algorithm>
-#include <cstdlib>
+// that the input chooses (input_parts.hpp). Most mutations change a decoded snapshot and encode
+// it again.
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -14,19 +12,16 @@
 #include "format/utf8.hpp"
 #include "tests/fuzz/input_parts.hpp"
 #include "tests/fuzz/invented_symbols.hpp"
+#include "tests/fuzz/mutator.hpp"
+#include "tests/fuzz/require.hpp"
 #include "tests/fuzz/snapshot_mutation.hpp"
 #include "tests/support/message_bytes.hpp"
 #include "tests/support/snapshot_builder.hpp"
 
-extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
-
 namespace {
 
 using namespace memtrace;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using fuzz::require;
 
 Options options_of(const std::array<std::uint8_t, 8>& settings) {
   Options options;
@@ -76,18 +71,24 @@ void report_all(std::vector<NamedSnapshot>& snapshots, const std::array<std::uin
   }
 }
 
-// The snapshot in a message, if there is one.
-bool add(const std::vector<std::byte>& message, const char* name, std::vector<NamedSnapshot>& to) {
-  auto decoded = decode_message(message);
-  if (!decoded.ok()) return false;
-  to.push_back({name, std::move(decoded.value().snapshot)});
-  return true;
+// The snapshots of the input's two messages; a part that is none is left out.
+std::vector<NamedSnapshot> snapshots_of(const fuzz::InputParts& parts) {
+  std::vector<NamedSnapshot> snapshots;
+  const auto add = [&](const std::vector<std::byte>& message, const char* name) {
+    auto decoded = decode_message(message);
+    if (decoded.ok()) snapshots.push_back({name, std::move(decoded.value().snapshot)});
+  };
+  add(parts.first, "old");
+  add(parts.second, "new");
+  return snapshots;
 }
 
-// Changes one of the snapshots and puts the pair into `data`. 0: it does not fit, or the writer does not take
-// it.
-std::size_t encode_again(std::vector<NamedSnapshot>& snapshots, fuzz::InputParts& parts, fuzz::Random& random,
-                         std::uint8_t* data, std::size_t max_size) {
+// Changes one of the snapshots and encodes it again. False: there is none, or the writer does not take it.
+bool change(fuzz::InputParts& parts, fuzz::Random& random) {
+  std::vector<NamedSnapshot> snapshots = snapshots_of(parts);
+  if (snapshots.empty()) return false;
+  if (random() % 4 == 0)
+    parts.settings[random() % parts.settings.size()] = static_cast<std::uint8_t>(random() >> 8);
   const std::size_t side = random() % snapshots.size();
   const Snapshot other = snapshots[snapshots.size() - 1 - side].snapshot;  // may be the same
   auto& [name, snapshot] = snapshots[side];
@@ -98,36 +99,21 @@ std::size_t encode_again(std::vector<NamedSnapshot>& snapshots, fuzz::InputParts
     if (pair_up) parts.first = name == "old" ? parts.first : parts.second;
     (name == "old" && !pair_up ? parts.first : parts.second) = std::move(message);
   } catch (const std::exception&) {
-    return 0;
+    return false;
   }
-  const auto bytes = parts.bytes();
-  if (bytes.size() > max_size) return 0;
-  std::ranges::copy(bytes, data);
-  return bytes.size();
+  return true;
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto parts = fuzz::InputParts::parse({data, size});
-  std::vector<NamedSnapshot> snapshots;
-  if (!parts.first.empty() && !add(parts.first, "old", snapshots)) return 0;
-  if (!parts.second.empty() && !add(parts.second, "new", snapshots)) return 0;
+  std::vector<NamedSnapshot> snapshots = snapshots_of(parts);
   if (!snapshots.empty()) report_all(snapshots, parts.settings);
   return 0;
 }
 
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
                                                unsigned int seed) {
-  fuzz::Random random(seed);
-  if (random() % 4 == 0) return LLVMFuzzerMutate(data, size, max_size);
-  auto parts = fuzz::InputParts::parse({data, size});
-  std::vector<NamedSnapshot> snapshots;
-  if (!parts.first.empty()) add(parts.first, "old", snapshots);
-  if (!parts.second.empty()) add(parts.second, "new", snapshots);
-  if (snapshots.empty()) return LLVMFuzzerMutate(data, size, max_size);
-  if (random() % 4 == 0)
-    parts.settings[random() % parts.settings.size()] = static_cast<std::uint8_t>(random() >> 8);
-  const std::size_t mutated = encode_again(snapshots, parts, random, data, max_size);
-  return mutated != 0 ? mutated : LLVMFuzzerMutate(data, size, max_size);
+  return fuzz::mutate_parts(data, size, max_size, seed, change);
 }

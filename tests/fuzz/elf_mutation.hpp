@@ -5,12 +5,11 @@
 #pragma once
 
 #include <cstddef>
-#include <random>
 #include <vector>
 
-namespace memtrace::fuzz {
+#include "tests/fuzz/random.hpp"
 
-using Random = std::minstd_rand;
+namespace memtrace::fuzz {
 
 // One change or a few. False: it has no sections to be found, and is as it was.
 bool mutate_elf(std::vector<std::byte>& file, Random& random);

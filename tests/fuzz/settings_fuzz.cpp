@@ -3,18 +3,16 @@
 //
 // The input is an environment, entries ending with a zero byte, and then patterns and names for
 // MEMTRACE_ONLY.
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "preload/options.hpp"
 #include "preload/sampler.hpp"
+#include "tests/fuzz/require.hpp"
 
 namespace {
 
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using memtrace::fuzz::require;
 
 // As MEMTRACE_ONLY is meant: * stands for anything, ? for one character. Plain and slow.
 bool matches(const std::string& pattern, const std::string& name) {

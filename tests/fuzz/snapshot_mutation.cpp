@@ -74,6 +74,15 @@ class Mutation {
  private:
   std::size_t below(std::size_t bound) { return bound == 0 ? 0 : random_() % bound; }
   bool one_in(std::size_t n) { return below(n) == 0; }
+  // Not of an empty list.
+  template <class List>
+  auto& any_of(List& list) {
+    return list[below(list.size())];
+  }
+  template <class List>
+  std::uint32_t index_in(const List& list) {
+    return static_cast<std::uint32_t>(below(list.size()));
+  }
 
   // Mostly small, some of them at the edges of their types.
   std::uint64_t number() {
@@ -87,7 +96,7 @@ class Mutation {
                                                       std::numeric_limits<std::int64_t>::max(),
                                                       std::uint64_t{1} << 63,
                                                       UINT64_MAX};
-    if (one_in(4)) return kEdges[below(kEdges.size())] + below(3) - 1;
+    if (one_in(4)) return any_of(kEdges) + below(3) - 1;
     const auto word = std::uint64_t{random_()} << 32 ^ std::uint64_t{random_()} << 16 ^ random_();
     return word >> below(64);
   }
@@ -100,8 +109,8 @@ class Mutation {
   std::uint64_t total() { return number() >> 1; }
 
   std::string text() {
-    std::string text = kTexts[below(kTexts.size())];
-    while (one_in(3)) text += kTexts[below(kTexts.size())];
+    std::string text = any_of(kTexts);
+    while (one_in(3)) text += any_of(kTexts);
     if (one_in(16)) text.append(below(5000), text.empty() ? '<' : text.back());
     return text;
   }
@@ -168,7 +177,7 @@ class Mutation {
         record.birth_ns = earlier(s_.monotonic_ns, below(1'000'000'000));
         break;
       case 4:
-        record.stack = static_cast<std::uint32_t>(below(s_.stacks.size()));
+        record.stack = index_in(s_.stacks);
         break;
       case 5:
         record.thread = static_cast<std::uint32_t>(one_in(4) ? number() : below(4));
@@ -178,21 +187,22 @@ class Mutation {
     }
   }
 
+  [[nodiscard]] bool takes_records() const { return !s_.stacks.empty() && s_.records.size() < kMostRecords; }
   void add_record() {
-    if (s_.stacks.empty() || s_.records.size() >= kMostRecords) return;
+    if (!takes_records()) return;
     Record record;
-    if (!s_.records.empty()) record = s_.records[below(s_.records.size())];
+    if (!s_.records.empty()) record = any_of(s_.records);
     randomize(record);
     randomize(record);
     s_.records.push_back(record);
   }
   void change_record() {
-    if (!s_.records.empty()) randomize(s_.records[below(s_.records.size())]);
+    if (!s_.records.empty()) randomize(any_of(s_.records));
   }
   // So that blocks are alive in both.
   void take_records() {
     for (const Record& record : other_.records) {
-      if (s_.stacks.empty() || s_.records.size() >= kMostRecords) return;
+      if (!takes_records()) return;
       if (one_in(3)) continue;
       s_.records.push_back(record);
       s_.records.back().stack %= static_cast<std::uint32_t>(s_.stacks.size());
@@ -209,9 +219,9 @@ class Mutation {
                   .address = 0x1000,
                   .size_bytes = number(),
                   .birth_ns = s_.monotonic_ns,
-                  .stack = static_cast<std::uint32_t>(below(s_.stacks.size()))};
+                  .stack = index_in(s_.stacks)};
     const std::uint64_t step = one_in(4) ? number() : below(1'000'000'000);
-    for (std::size_t n = below(60); n > 0 && s_.records.size() < kMostRecords; --n) {
+    for (std::size_t n = below(60); n > 0 && takes_records(); --n) {
       s_.records.push_back(record);
       ++record.sample_number;
       record.birth_ns = earlier(record.birth_ns, step);
@@ -224,13 +234,13 @@ class Mutation {
     std::size_t count = one_in(16) ? below(kMostFrames + 1) : below(6);
     if (s_.locations.empty()) count = 0;
     stack.frame_count = static_cast<std::uint32_t>(count);
-    for (; count > 0; --count) s_.frames.push_back(static_cast<std::uint32_t>(below(s_.locations.size())));
+    for (; count > 0; --count) s_.frames.push_back(index_in(s_.locations));
     s_.stacks.push_back(stack);
     add_record();
   }
   void change_stack() {
     if (s_.stacks.empty()) return;
-    Stack& stack = s_.stacks[below(s_.stacks.size())];
+    Stack& stack = any_of(s_.stacks);
     switch (below(4)) {
       case 0:
         stack.truncated = !stack.truncated;
@@ -243,8 +253,7 @@ class Mutation {
         break;
       default:
         if (stack.frame_count > 0) {
-          s_.frames[stack.first_frame + below(stack.frame_count)] =
-              static_cast<std::uint32_t>(below(s_.locations.size()));
+          s_.frames[stack.first_frame + below(stack.frame_count)] = index_in(s_.locations);
         }
     }
   }
@@ -253,7 +262,7 @@ class Mutation {
     Location location;
     location.address = LookupAddress{number()};
     if (!s_.modules.empty() && !one_in(4)) {
-      location.module = static_cast<std::uint32_t>(below(s_.modules.size()));
+      location.module = index_in(s_.modules);
       const Module& module = s_.modules[location.module];
       if (!one_in(4)) location.address = LookupAddress{module.start + below(64)};
     }
@@ -261,13 +270,16 @@ class Mutation {
     add_stack();
   }
 
+  void place(Module& module) {
+    module.start = number();
+    module.end = std::max(module.start, module.start + below(1 << 20));
+  }
   void add_module() {
     Module module;
     if (!other_.modules.empty() && one_in(2)) {
-      module = other_.modules[below(other_.modules.size())];
+      module = any_of(other_.modules);
     } else {
-      module.start = number();
-      module.end = std::max(module.start, module.start + below(1 << 20));
+      place(module);
       module.path = text();
     }
     s_.modules.push_back(module);
@@ -275,7 +287,7 @@ class Mutation {
   }
   void change_module() {
     if (s_.modules.empty()) return;
-    Module& module = s_.modules[below(s_.modules.size())];
+    Module& module = any_of(s_.modules);
     switch (below(4)) {
       case 0:
         module.path = text();
@@ -287,8 +299,7 @@ class Mutation {
         module.file_offset = number();
         break;
       default:
-        module.start = number();
-        module.end = std::max(module.start, module.start + below(1 << 20));
+        place(module);
     }
   }
 

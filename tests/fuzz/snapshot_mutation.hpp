@@ -4,13 +4,10 @@
 // after it.
 #pragma once
 
-#include <random>
-
 #include "format/snapshot.hpp"
+#include "tests/fuzz/random.hpp"
 
 namespace memtrace::fuzz {
-
-using Random = std::minstd_rand;
 
 // One change or a few. `other` is what records, stacks and modules may be taken from: the other side of a
 // pair.

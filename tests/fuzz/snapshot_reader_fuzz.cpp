@@ -4,17 +4,15 @@
 // could not reach through the checksums.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <span>
 
 #include "format/message_decoder.hpp"
 #include "format/snapshot_reader.hpp"
+#include "tests/fuzz/require.hpp"
 
 namespace {
 
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+using memtrace::fuzz::require;
 
 // What snapshot.hpp promises of every Snapshot that the reader returns.
 void check(const memtrace::Snapshot& s) {

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <string>
 
@@ -16,21 +14,18 @@
 #include "analyzer/symbols/elf_symbolizer.hpp"
 #include "tests/fuzz/elf_mutation.hpp"
 #include "tests/fuzz/input_parts.hpp"
-
-extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
+#include "tests/fuzz/mutator.hpp"
+#include "tests/fuzz/require.hpp"
 
 namespace {
 
 using namespace memtrace;
+using fuzz::require;
 
 constexpr std::uint64_t kSpread = 24;     // addresses all over the file
 constexpr std::uint64_t kNeighbours = 8;  // and in a row where the input says
 constexpr std::size_t kMany = 300;        // questions that are worth threads
 constexpr std::size_t kMostFrames = 1000;
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
 
 // The machine's file tree, as the symbolizer sees it.
 class Tree {
@@ -109,15 +104,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
                                                unsigned int seed) {
-  fuzz::Random random(seed);
-  if (random() % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
-  auto parts = fuzz::InputParts::parse({data, size});
-  if (random() % 8 == 0) parts.settings[random() % 4] = static_cast<std::uint8_t>(random() >> 8);
-  auto& part = !parts.second.empty() && random() % 2 == 0 ? parts.second : parts.first;
-  if (!fuzz::mutate_elf(part, random)) return LLVMFuzzerMutate(data, size, max_size);
-  if (random() % 8 != 0) fuzz::correct_debug_link(parts.first, parts.second);
-  const auto bytes = parts.bytes();
-  if (bytes.size() > max_size) return LLVMFuzzerMutate(data, size, max_size);
-  std::ranges::copy(bytes, data);
-  return bytes.size();
+  return fuzz::mutate_parts(data, size, max_size, seed, [](fuzz::InputParts& parts, fuzz::Random& random) {
+    if (random() % 8 == 0) parts.settings[random() % 4] = static_cast<std::uint8_t>(random() >> 8);
+    auto& part = !parts.second.empty() && random() % 2 == 0 ? parts.second : parts.first;
+    if (!fuzz::mutate_elf(part, random)) return false;
+    if (random() % 8 != 0) fuzz::correct_debug_link(parts.first, parts.second);
+    return true;
+  });
 }

@@ -7,17 +7,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
+#include "tests/fuzz/require.hpp"
 #include "tests/support/mapped_object.hpp"
-
-namespace {
-void require(bool holds) {
-  if (!holds) std::abort();
-}
-}  // namespace
 
 // Whole, for its cache: rules of any kind are put where walks find them.
 #include "preload/unwind/compiled_cfi.cpp"
@@ -27,6 +21,8 @@ namespace memtrace {
 constinit thread_local ThreadState t_state [[gnu::tls_model("initial-exec")]];
 
 namespace {
+
+using fuzz::require;
 
 // The bytes of the input; after its end, what they are the seed of.
 class Input {
