@@ -56,8 +56,8 @@ Dwarf_Word number(Dwarf_Die* die, unsigned int name) {
   return dwarf_formudata(dwarf_attr(die, name, &attribute), &value) == 0 ? value : 0;
 }
 
-// Where the inlined function was called from.
-Place call_place(Dwarf_Die* inlined) {
+// Where the inlined function was called from. The file's name comes with the whole line program of its unit.
+Place call_place(Dwarf_Die* inlined, bool reads_lines) {
   Dwarf_Die unit;
   Dwarf_Files* files = nullptr;
   std::size_t count = 0;
@@ -65,8 +65,8 @@ Place call_place(Dwarf_Die* inlined) {
   Place place;
   place.line = static_cast<std::uint32_t>(std::min<Dwarf_Word>(number(inlined, DW_AT_call_line), UINT32_MAX));
   const Dwarf_Word index = number(inlined, DW_AT_call_file);
-  if (dwarf_hasattr(inlined, DW_AT_call_file) != 0 && dwarf_getsrcfiles(&unit, &files, &count) == 0 &&
-      index < count) {
+  if (reads_lines && dwarf_hasattr(inlined, DW_AT_call_file) != 0 &&
+      dwarf_getsrcfiles(&unit, &files, &count) == 0 && index < count) {
     place.file = source_path(&unit, dwarf_filesrc(files, index, nullptr, nullptr));
   }
   return place;
@@ -131,7 +131,8 @@ DwarfLines::Answer DwarfLines::resolve(std::uint64_t vaddr) {
 DwarfLines::Answer DwarfLines::resolve_in(Dwarf_Die unit, std::uint64_t vaddr) {
   Answer answer;
   std::vector<Dwarf_Die> chain = functions_of(with_functions(unit)).chain_at(vaddr);
-  Place place = may_read_lines(unit) ? line_at(&unit, vaddr) : Place();
+  const bool reads_lines = may_read_lines(unit);
+  Place place = reads_lines ? line_at(&unit, vaddr) : Place();
   if (chain.empty()) {
     if (place.line != 0 || !place.file.empty()) {
       answer.frames.push_back({std::string(), std::move(place.file), place.line, false});
@@ -145,7 +146,7 @@ DwarfLines::Answer DwarfLines::resolve_in(Dwarf_Die unit, std::uint64_t vaddr) {
     std::string name = display_name(function, answer.plain_name);
     if (!work_.take((name.size() + place.file.size()) / kTextBytesPerStep)) name.clear();
     answer.frames.push_back({std::move(name), std::move(place.file), place.line, inlined});
-    if (inlined) place = call_place(&function);
+    if (inlined) place = call_place(&function, reads_lines);
   }
   return answer;
 }
@@ -165,7 +166,11 @@ bool DwarfLines::may_read_lines(Dwarf_Die unit) {
   std::memcpy(&size, static_cast<const char*>(line_programs_->d_buf) + offset, sizeof size);
   const std::uint64_t bytes = std::min<std::uint64_t>(size, line_programs_->d_size - offset);
   known->second = bytes <= line_bytes_left_;
-  if (known->second) line_bytes_left_ -= bytes;
+  if (known->second) {
+    line_bytes_left_ -= bytes;
+  } else {
+    line_program_refused_ = true;
+  }
   return known->second;
 }
 

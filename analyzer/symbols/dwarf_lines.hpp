@@ -37,6 +37,8 @@ class DwarfLines {
   // Whether functions of some unit are in another file (-gsplit-dwarf). Walks the units' heads.
   [[nodiscard]] bool has_split_units();
   [[nodiscard]] std::uint64_t work_left() const { return work_.left(); }
+  // Some answer has less than the file could tell: it would have cost more than any honest file's.
+  [[nodiscard]] bool gave_up() const { return work_.left() == 0 || line_program_refused_; }
   // Names of .dwo files that units asked for refer to and that were not found.
   [[nodiscard]] const std::vector<std::string>& missing_split_files() const { return missing_split_files_; }
 
@@ -53,6 +55,7 @@ class DwarfLines {
   const Elf_Data* line_programs_;                               // null: none, or compressed
   std::unordered_map<std::uint64_t, bool> line_programs_read_;  // by offset; false: too large
   std::uint64_t line_bytes_left_;
+  bool line_program_refused_ = false;
   WorkLeft work_;
   DwarfUnits units_;
   std::unordered_map<const void*, std::unique_ptr<DwarfFunctions>> functions_;  // by the unit entry's address

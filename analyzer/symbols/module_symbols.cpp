@@ -176,20 +176,24 @@ std::vector<std::vector<SourceFrame>> ModuleSymbols::resolve_all(
       after_each();
     }
   };
-  std::vector<std::future<bool>> helpers;
+  enum class Helped : std::uint8_t { kNot, kWholly, kGaveUp };
+  std::vector<std::future<Helped>> helpers;
   for (std::size_t worker = 1; worker < workers; ++worker) {
     // Where no thread can be had, its part is done when it is asked for.
     helpers.push_back(std::async(std::launch::async | std::launch::deferred, [&, worker] {
       const LinesCopy copy(*lines_file_, lines_alternate_);
-      if (copy.lines != nullptr) resolve_part(*copy.lines, worker, [] {});
-      return copy.lines != nullptr;
+      if (copy.lines == nullptr) return Helped::kNot;
+      resolve_part(*copy.lines, worker, [] {});
+      return copy.lines->gave_up() ? Helped::kGaveUp : Helped::kWholly;
     }));
   }
   resolve_part(*dwarf_, 0, [&] {
     for (std::size_t i = 0; i < workers; ++i) step();
   });
   for (std::size_t worker = 1; worker < workers; ++worker) {
-    if (!helpers[worker - 1].get()) resolve_part(*dwarf_, worker, step);
+    const Helped helped = helpers[worker - 1].get();
+    if (helped == Helped::kNot) resolve_part(*dwarf_, worker, step);
+    helper_gave_up_ = helper_gave_up_ || helped == Helped::kGaveUp;
   }
   for (std::size_t i = 0; i < by_vaddr.size(); ++i)
     answers[by_vaddr[i].second] = with_symbol(std::move(found[i]), by_vaddr[i].first);
@@ -212,6 +216,17 @@ std::vector<SourceFrame> ModuleSymbols::with_symbol(DwarfLines::Answer answer, s
 
 std::vector<std::string> ModuleSymbols::notes() const {
   std::vector<std::string> notes = notes_;
+  if (helper_gave_up_ || (dwarf_ != nullptr && dwarf_->gave_up())) {
+    notes.push_back(
+        lines_file_->path() +
+        ": its debug information takes more work than any compiler's would, so some functions and "
+        "lines were left out; install the file again, or use --debug-path DIR.");
+  }
+  if (symbol_bytes_left_ == 0) {
+    notes.push_back((debug_file_ != nullptr ? debug_file_ : binary_)->path() +
+                    ": the names in its symbol tables are too long to be repeated, so some were left out; "
+                    "install the file again, or use --debug-path DIR.");
+  }
   if (dwarf_ != nullptr) {
     for (const std::string& name : dwarf_->missing_split_files()) {
       notes.push_back(

@@ -53,6 +53,7 @@ class ModuleSymbols {
   std::optional<std::vector<SymbolTable>> symbols_;  // best first; read when first needed
   // For names out of symbol tables: long ones may be asked for at a million addresses.
   std::uint64_t symbol_bytes_left_ = std::uint64_t{1} << 30;
+  bool helper_gave_up_ = false;  // a thread's own reader of lines
   std::vector<std::string> notes_;
 };
 

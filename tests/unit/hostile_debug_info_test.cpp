@@ -6,7 +6,9 @@
 #include <fstream>
 
 #include "analyzer/symbols/dwarf_lines.hpp"
+#include "analyzer/symbols/elf_symbolizer.hpp"
 #include "analyzer/symbols/inflated_debug.hpp"
+#include "analyzer/symbols/module_symbols.hpp"
 #include "analyzer/symbols/symbol_table.hpp"
 #include "analyzer/symbols/work_left.hpp"
 #include "tests/programs/symbols/victims.hpp"
@@ -23,11 +25,21 @@ std::unique_ptr<ElfFile> assembled(const TempDir& dir, const std::string& text) 
   return victims::open_elf(dir / "a.so");
 }
 
-// One unit from f to g with `entries` inside, whose abbreviations are 2: a namespace with a sibling, 3: a
-// function with ranges, 4: the same inlined, and 5: a function from f to g with entries inside.
-std::string one_unit(const std::string& entries) {
+// Once, with the file, the cause and the next step.
+void check_told(const std::vector<std::string>& notes, const std::string& path) {
+  const auto tells = [](const std::string& note) {
+    return note.find("were left out; ") != std::string::npos;
+  };
+  REQUIRE(std::ranges::count_if(notes, tells) == 1);
+  const std::string& note = *std::ranges::find_if(notes, tells);
+  CHECK_THAT(note, Catch::StartsWith(path + ": ") && Catch::Contains("--debug-path"));
+}
+
+// One unit from `from` to g with `entries` inside, whose abbreviations are 2: a namespace with a sibling, 3:
+// a function with ranges, 4: the same inlined, and 5: a function from f to g with entries inside.
+std::string one_unit(const std::string& entries, const std::string& from = "f") {
   return R"(.text
-f: .skip 64
+f: .skip 1024
 g:
 .section .debug_abbrev,"",@progbits
 .byte 1,0x11,1, 0x11,1, 0x12,1, 0,0
@@ -47,9 +59,9 @@ start: .value 4
 .long 0
 .byte 8
 .byte 1
-.quad f, g
-)" + entries +
-         ".byte 0\nend:\n";
+)"
+         ".quad " +
+         from + ", g\n" + entries + ".byte 0\nend:\n";
 }
 
 }  // namespace
@@ -96,6 +108,20 @@ TEST_CASE("inlined functions are searched within the file's work") {
   CHECK(lines->work_left() == 0);
 }
 
+TEST_CASE("who has used it up is told so, once for a file, whichever thread did it") {
+  const TempDir dir;
+  const std::size_t asked = GENERATE(std::size_t{1}, std::size_t{1000});  // those on all processors
+  CAPTURE(asked);
+  // Only the last thread's part lies in the unit.
+  const auto file = assembled(dir, one_unit(".rept 20000\n.byte 3\n.long 0\n.endr\n", "f + 990"));
+  const Module module = victims::module_at(file->path());
+  const auto symbolizer = victims::offline_symbolizer();
+  std::vector<Symbolizer::Question> questions;
+  for (std::size_t i = 0; i < asked; ++i) questions.push_back({&module, *file->code_vaddr() + 999 - i});
+  symbolizer->prepare(questions, [] {});
+  check_told(symbolizer->notes(), file->path());
+}
+
 TEST_CASE("honest files use little of it") {
   const auto file = victims::open_elf(victims::path("dwarf5"));
   const auto lines = DwarfLines::open(*file, nullptr);
@@ -125,12 +151,15 @@ TEST_CASE("compressed sections that claim too much are left alone") {
 
 TEST_CASE("a line program that would take gigabytes is not read") {
   const TempDir dir;
-  const auto line_for = [&](const std::string& megabytes) {
+  // Of a function that is inlined into another, whose own place is that of the call.
+  const auto frames_for = [&](const std::string& megabytes) {
     const auto file = assembled(dir, R"(.text
 f: .skip 64
 g:
 .section .debug_abbrev,"",@progbits
-.byte 1,0x11,0, 0x11,1, 0x12,1, 0x10,0x17, 0,0
+.byte 1,0x11,1, 0x11,1, 0x12,1, 0x10,0x17, 0,0
+.byte 2,0x2e,1, 0x11,1, 0x12,1, 0,0
+.byte 3,0x1d,0, 0x11,1, 0x12,1, 0x58,0x0b, 0x59,0x0b, 0,0
 .byte 0
 .section .debug_info,"",@progbits
 .long end - start
@@ -140,6 +169,12 @@ start: .value 4
 .byte 1
 .quad f, g
 .long 0
+.byte 2
+.quad f, g
+.byte 3
+.quad f, g
+.byte 1, 7
+.byte 0, 0
 end:
 .section .debug_line,"",@progbits
 .long line_end - line_start
@@ -157,11 +192,19 @@ head_end: .byte 0, 9, 2
 .fill )" + megabytes + " << 20, 1, 0x13\n.byte 2, 64, 0, 1, 1\nline_end:\n");
     const auto lines = DwarfLines::open(*file, nullptr);
     REQUIRE(lines != nullptr);
-    const auto frames = lines->resolve(*file->code_vaddr() + 8).frames;
-    return frames.empty() ? 0 : frames[0].line;
+    auto frames = lines->resolve(*file->code_vaddr() + 8).frames;
+    REQUIRE(frames.size() == 2);
+    CHECK(lines->gave_up() == (megabytes != "0"));
+    return frames;
   };
-  CHECK(line_for("0") == 2);
-  CHECK(line_for("49") == 0);
+  const auto small = frames_for("0");
+  CHECK(small[0].line == 2);
+  CHECK(small[1].file.ends_with("a.c"));
+  CHECK(small[1].line == 7);
+  const auto large = frames_for("49");
+  CHECK(large[0].line == 0);
+  CHECK(large[1].file.empty());
+  CHECK(large[1].line == 7);
 }
 
 TEST_CASE("a file of very many sections is refused") {
@@ -188,6 +231,18 @@ TEST_CASE("names and paths are cut, for they are copied at every address") {
   const auto match = table.find(*file->code_vaddr() + 8);
   REQUIRE(match);
   CHECK(match->name.size() == 16 << 10);
+
+  const Module module = victims::module_at(file->path());
+  DebugFiles files({.sysroot = {}, .debug_paths = {}, .debuginfod = false});
+  ModuleSymbols symbols(module, files);
+  constexpr std::size_t kGigabyte = std::size_t{1} << 30;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < 70'000; ++i) {
+    for (const SourceFrame& frame : symbols.resolve(module, *file->code_vaddr() + 8))
+      bytes += frame.function.size();
+  }
+  CHECK(bytes == kGigabyte);
+  check_told(symbols.notes(), file->path());
 }
 
 }  // namespace memtrace
