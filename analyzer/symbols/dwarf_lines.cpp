@@ -42,6 +42,12 @@ std::string source_path(Dwarf_Die* unit, const char* name) {
   return path.lexically_normal().string();
 }
 
+// Decompressed, once libdw has opened the file. An older way of compressing has names of its own.
+const Elf_Data* line_programs_of(const ElfFile& file) {
+  const Elf_Data* programs = file.section(".debug_line");
+  return programs != nullptr ? programs : file.section(".zdebug_line");
+}
+
 Place line_at(Dwarf_Die* unit, std::uint64_t vaddr) {
   Dwarf_Line* row = dwarf_getsrc_die(unit, vaddr);
   int line = 0;
@@ -94,7 +100,7 @@ std::unique_ptr<DwarfLines> DwarfLines::open(const ElfFile& file, const ElfFile*
 DwarfLines::DwarfLines(Dwarf* dwarf, Dwarf* alternate, const ElfFile& file)
     : dwarf_(dwarf),
       alternate_(alternate),
-      line_programs_(file.section(".debug_line")),
+      line_programs_(line_programs_of(file)),
       line_bytes_left_(kFreeLineBytes + file.section_bytes(".debug_info") / kInfoPerLineByte),
       work_(file.section_bytes(".debug_info")),
       units_(dwarf, work_) {}

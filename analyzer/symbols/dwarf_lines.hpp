@@ -52,7 +52,7 @@ class DwarfLines {
 
   Dwarf* dwarf_;
   Dwarf* alternate_;
-  const Elf_Data* line_programs_;                               // null: none, or compressed
+  const Elf_Data* line_programs_;                               // null: none
   std::unordered_map<std::uint64_t, bool> line_programs_read_;  // by offset; false: too large
   std::uint64_t line_bytes_left_;
   bool line_program_refused_ = false;

@@ -19,9 +19,11 @@ namespace {
 using victims::TempDir;
 
 // Made from assembly text.
-std::unique_ptr<ElfFile> assembled(const TempDir& dir, const std::string& text) {
+std::unique_ptr<ElfFile> assembled(const TempDir& dir, const std::string& text,
+                                   const std::string& compression = "none") {
   std::ofstream(dir / "a.s") << text;
-  victims::run("gcc -shared -nostdlib -Wl,--build-id " + (dir / "a.s") + " -o " + (dir / "a.so"));
+  victims::run("gcc -shared -nostdlib -Wl,--build-id " + (dir / "a.s") + " -o " + (dir / "a.so") +
+               " && objcopy --compress-debug-sections=" + compression + " " + (dir / "a.so"));
   return victims::open_elf(dir / "a.so");
 }
 
@@ -151,6 +153,8 @@ TEST_CASE("compressed sections that claim too much are left alone") {
 
 TEST_CASE("a line program that would take gigabytes is not read") {
   const TempDir dir;
+  const std::string compression = GENERATE("none", "zlib", "zlib-gnu");
+  CAPTURE(compression);
   // Of a function that is inlined into another, whose own place is that of the call.
   const auto frames_for = [&](const std::string& megabytes) {
     const auto file = assembled(dir, R"(.text
@@ -189,7 +193,8 @@ head_start: .byte 1, 1, 1, -5, 14, 13
 head_end: .byte 0, 9, 2
 .quad f
 .byte 0x13
-.fill )" + megabytes + " << 20, 1, 0x13\n.byte 2, 64, 0, 1, 1\nline_end:\n");
+.fill )" + megabytes + " << 20, 1, 0x13\n.byte 2, 64, 0, 1, 1\nline_end:\n",
+                                compression);
     const auto lines = DwarfLines::open(*file, nullptr);
     REQUIRE(lines != nullptr);
     auto frames = lines->resolve(*file->code_vaddr() + 8).frames;
