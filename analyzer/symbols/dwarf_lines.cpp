@@ -14,7 +14,7 @@
 namespace memtrace {
 namespace {
 
-constexpr std::size_t kMaxMissingSplitFiles = 8;
+constexpr std::size_t kMaxUnusedSplitFiles = 8;
 // Nothing that a compiler could open is longer. Taking a path apart costs a hundred times its bytes.
 constexpr std::size_t kMaxPathBytes = 4096;
 // Of line programs. libdw makes a hundred bytes out of each.
@@ -103,7 +103,8 @@ DwarfLines::DwarfLines(Dwarf* dwarf, Dwarf* alternate, const ElfFile& file)
       line_programs_(line_programs_of(file)),
       line_bytes_left_(kFreeLineBytes + file.section_bytes(".debug_info") / kInfoPerLineByte),
       work_(file.section_bytes(".debug_info")),
-      units_(dwarf, work_) {}
+      units_(dwarf, work_),
+      split_files_(file) {}
 
 DwarfLines::~DwarfLines() {
   functions_.clear();
@@ -183,18 +184,30 @@ bool DwarfLines::may_read_lines(Dwarf_Die unit) {
 // The entry below which the functions are: with -gsplit-dwarf it lies in another file.
 Dwarf_Die DwarfLines::with_functions(Dwarf_Die unit) {
   std::uint8_t type = 0;
+  if (dwarf_cu_info(unit.cu, nullptr, &type, nullptr, nullptr, nullptr, nullptr, nullptr) != 0 ||
+      type != DW_UT_skeleton)
+    return unit;
+  const auto [known, is_new] = split_units_.try_emplace(unit.addr, unit);
+  if (is_new) known->second = split_unit(unit);
+  return known->second;
+}
+
+// libdw opens the file when it is asked for the unit.
+Dwarf_Die DwarfLines::split_unit(Dwarf_Die unit) {
+  std::string name = unit_text(&unit, DW_AT_dwo_name);
+  if (name.empty()) name = unit_text(&unit, DW_AT_GNU_dwo_name);
+  const std::string refusal =
+      split_files_.refusal(name, unit_text(&unit, DW_AT_comp_dir), line_bytes_left_, work_);
   Dwarf_Die split{};
-  if (dwarf_cu_info(unit.cu, nullptr, &type, nullptr, &split, nullptr, nullptr, nullptr) != 0) return unit;
-  if (type != DW_UT_skeleton) return unit;
-  if (split.cu != nullptr) return split;
-  if (missing_split_files_.size() < kMaxMissingSplitFiles) {
-    std::string name = unit_text(&unit, DW_AT_dwo_name);
-    if (name.empty()) name = unit_text(&unit, DW_AT_GNU_dwo_name);
-    name = source_path(&unit, name.c_str());
-    if (std::find(missing_split_files_.begin(), missing_split_files_.end(), name) ==
-        missing_split_files_.end()) {
-      missing_split_files_.push_back(std::move(name));
-    }
+  if (refusal.empty() &&
+      dwarf_cu_info(unit.cu, nullptr, nullptr, nullptr, &split, nullptr, nullptr, nullptr) == 0 &&
+      split.cu != nullptr)
+    return split;
+  if (unused_split_files_.size() < kMaxUnusedSplitFiles) {
+    const std::string why = refusal.empty() ? "not found" : "not used: " + refusal;
+    std::string unused = source_path(&unit, name.c_str()) + ": split debug file " + why;
+    if (std::ranges::find(unused_split_files_, unused) == unused_split_files_.end())
+      unused_split_files_.push_back(std::move(unused));
   }
   return unit;
 }

@@ -14,6 +14,7 @@
 #include "analyzer/symbols/dwarf_functions.hpp"
 #include "analyzer/symbols/dwarf_units.hpp"
 #include "analyzer/symbols/elf_file.hpp"
+#include "analyzer/symbols/split_files.hpp"
 #include "analyzer/symbols/symbolizer.hpp"
 #include "analyzer/symbols/work_left.hpp"
 
@@ -39,13 +40,14 @@ class DwarfLines {
   [[nodiscard]] std::uint64_t work_left() const { return work_.left(); }
   // Some answer has less than the file could tell: it would have cost more than any honest file's.
   [[nodiscard]] bool gave_up() const { return work_.left() == 0 || line_program_refused_; }
-  // Names of .dwo files that units asked for refer to and that were not found.
-  [[nodiscard]] const std::vector<std::string>& missing_split_files() const { return missing_split_files_; }
+  // The .dwo files that units asked for refer to and that could not be used, each with the reason.
+  [[nodiscard]] const std::vector<std::string>& unused_split_files() const { return unused_split_files_; }
 
  private:
   DwarfLines(Dwarf* dwarf, Dwarf* alternate, const ElfFile& file);
   [[nodiscard]] Answer resolve_in(Dwarf_Die unit, std::uint64_t vaddr);
   [[nodiscard]] Dwarf_Die with_functions(Dwarf_Die unit);
+  [[nodiscard]] Dwarf_Die split_unit(Dwarf_Die unit);
   [[nodiscard]] bool may_read_lines(Dwarf_Die unit);
   [[nodiscard]] DwarfFunctions& functions_of(Dwarf_Die unit);
   [[nodiscard]] std::string display_name(const Dwarf_Die& function, bool& plain_name);
@@ -59,7 +61,9 @@ class DwarfLines {
   WorkLeft work_;
   DwarfUnits units_;
   std::unordered_map<const void*, std::unique_ptr<DwarfFunctions>> functions_;  // by the unit entry's address
-  std::vector<std::string> missing_split_files_;
+  SplitFiles split_files_;
+  std::unordered_map<const void*, Dwarf_Die> split_units_;  // by the address of the entry that names it
+  std::vector<std::string> unused_split_files_;
 };
 
 }  // namespace memtrace

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 namespace memtrace {
@@ -112,6 +113,12 @@ ElfFile::ElfFile(std::string path, int fd, Elf* elf, Image image)
 ElfFile::~ElfFile() {
   elf_end(elf_);
   if (fd_ >= 0) ::close(fd_);
+}
+
+std::string ElfFile::directory() const {
+  if (fd_ < 0) return {};
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd_), error).parent_path().string();
 }
 
 std::optional<std::uint64_t> ElfFile::vaddr_of(std::uint64_t file_offset) const {

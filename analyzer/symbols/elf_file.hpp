@@ -44,6 +44,8 @@ class ElfFile {
   ElfFile& operator=(const ElfFile&) = delete;
 
   [[nodiscard]] const std::string& path() const { return path_; }
+  // Where the file lies, whatever links led to it; empty when it is only in memory.
+  [[nodiscard]] std::string directory() const;
   [[nodiscard]] const std::string& build_id() const { return build_id_; }  // lower-case hex; empty: none
   [[nodiscard]] Elf* elf() const { return elf_; }
 

@@ -146,37 +146,65 @@ void write_tables(const Layout& layout, const Elf64_Ehdr& original, char* image)
   std::memcpy(image + layout.table_at, table.data(), table.size() * sizeof table[0]);
 }
 
-}  // namespace
+std::uint64_t add_saturating(std::uint64_t a, std::uint64_t b) {
+  return b > UINT64_MAX - a ? UINT64_MAX : a + b;
+}
 
-bool inflates_beyond_measure(const ElfFile& file) {
+// 0: it is not compressed.
+std::uint64_t claimed_size(Elf_Scn* scn, const GElf_Shdr& header, std::string_view name,
+                           std::string_view stored) {
   // An older way of compressing has a name for it, and the size in big-endian after a word.
   constexpr std::string_view kOldPrefix = ".zdebug";
   constexpr std::string_view kOldMagic = "ZLIB";
-  std::uint64_t allowed = kFreeBytes;
-  std::uint64_t claimed = 0;
+  std::uint64_t size = 0;
+  if ((header.sh_flags & SHF_COMPRESSED) != 0) {
+    GElf_Chdr compression;
+    return gelf_getchdr(scn, &compression) != nullptr ? compression.ch_size : 0;
+  }
+  if (name.starts_with(kOldPrefix) && stored.starts_with(kOldMagic) &&
+      stored.size() >= kOldMagic.size() + sizeof size) {
+    for (std::size_t i = 0; i < sizeof size; ++i)
+      size = size << 8 | static_cast<unsigned char>(stored[kOldMagic.size() + i]);
+  }
+  return size;
+}
+
+// visit(name, bytes stored, bytes claimed, 0 where it is not compressed)
+template <class Visit>
+void for_each_content(Elf* elf, Visit visit) {
   std::size_t names = 0;
-  if (elf_getshdrstrndx(file.elf(), &names) != 0) return false;
-  for (Elf_Scn* scn = elf_nextscn(file.elf(), nullptr); scn != nullptr; scn = elf_nextscn(file.elf(), scn)) {
+  if (elf_getshdrstrndx(elf, &names) != 0) return;
+  for (Elf_Scn* scn = elf_nextscn(elf, nullptr); scn != nullptr; scn = elf_nextscn(elf, scn)) {
     GElf_Shdr header;
     if (gelf_getshdr(scn, &header) == nullptr || header.sh_type == SHT_NOBITS) continue;
     const Elf_Data* data = elf_rawdata(scn, nullptr);
-    const char* name = elf_strptr(file.elf(), names, header.sh_name);
+    const char* name = elf_strptr(elf, names, header.sh_name);
     if (data == nullptr || data->d_buf == nullptr || name == nullptr) continue;
     const std::string_view stored(static_cast<const char*>(data->d_buf), data->d_size);
-    std::uint64_t size = 0;
-    if ((header.sh_flags & SHF_COMPRESSED) != 0) {
-      GElf_Chdr compression;
-      if (gelf_getchdr(scn, &compression) != nullptr) size = compression.ch_size;
-    } else if (std::string_view(name).starts_with(kOldPrefix) && stored.starts_with(kOldMagic) &&
-               stored.size() >= kOldMagic.size() + sizeof size) {
-      for (std::size_t i = 0; i < sizeof size; ++i)
-        size = size << 8 | static_cast<unsigned char>(stored[kOldMagic.size() + i]);
-    }
-    if (size == 0) continue;
-    allowed += kMaxRatio * stored.size();
-    claimed = size > UINT64_MAX - claimed ? UINT64_MAX : claimed + size;
+    visit(std::string_view(name), stored.size(), claimed_size(scn, header, name, stored));
   }
-  return claimed > allowed;
+}
+
+}  // namespace
+
+Inflation inflation_of(const ElfFile& file) {
+  Inflation inflation;
+  std::uint64_t allowed = kFreeBytes;
+  for_each_content(file.elf(), [&](std::string_view, std::uint64_t stored, std::uint64_t claimed) {
+    if (claimed == 0) return;
+    allowed += kMaxRatio * stored;
+    inflation.bytes = add_saturating(inflation.bytes, claimed);
+  });
+  inflation.beyond_measure = inflation.bytes > allowed;
+  return inflation;
+}
+
+std::uint64_t inflated_bytes(const ElfFile& file, std::string_view name) {
+  std::uint64_t bytes = 0;
+  for_each_content(file.elf(), [&](std::string_view section, std::uint64_t stored, std::uint64_t claimed) {
+    if (section.ends_with(name)) bytes = add_saturating(bytes, claimed != 0 ? claimed : stored);
+  });
+  return bytes;
 }
 
 std::unique_ptr<ElfFile> inflate_debug_sections(const ElfFile& file) {

@@ -9,14 +9,23 @@
 // debug information can be compressed is not decompressed, here or by libdw.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "analyzer/symbols/elf_file.hpp"
 
 namespace memtrace {
 
-// Whether all compressed sections of the file together claim more than those of any compiler would.
-[[nodiscard]] bool inflates_beyond_measure(const ElfFile& file);
+// What all compressed sections of a file together claim to hold.
+struct Inflation {
+  std::uint64_t bytes = 0;
+  bool beyond_measure = false;  // more than those of any compiler would
+};
+[[nodiscard]] Inflation inflation_of(const ElfFile& file);
+
+// What the sections whose names end in `name` hold, once decompressed.
+[[nodiscard]] std::uint64_t inflated_bytes(const ElfFile& file, std::string_view name);
 
 // Null when there is nothing to decompress or it cannot be done; libdw itself may still be able to.
 [[nodiscard]] std::unique_ptr<ElfFile> inflate_debug_sections(const ElfFile& file);

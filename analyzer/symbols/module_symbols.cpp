@@ -93,7 +93,8 @@ void ModuleSymbols::open_dwarf(const Module& module, DebugFiles& files) {
 }
 
 void ModuleSymbols::open_lines(const ElfFile& file) {
-  if (inflates_beyond_measure(file) || (alternate_ != nullptr && inflates_beyond_measure(*alternate_)))
+  if (inflation_of(file).beyond_measure ||
+      (alternate_ != nullptr && inflation_of(*alternate_).beyond_measure))
     return;
   inflated_ = inflate_debug_sections(file);
   if (alternate_ != nullptr) inflated_alternate_ = inflate_debug_sections(*alternate_);
@@ -147,7 +148,7 @@ std::vector<SourceFrame> ModuleSymbols::resolve(const Module& module, std::uint6
 std::vector<std::vector<SourceFrame>> ModuleSymbols::resolve_all(
     const std::vector<Symbolizer::Question>& questions, const std::function<void()>& step) {
   std::vector<std::vector<SourceFrame>> answers(questions.size());
-  // Names of missing split files are collected by the one handle that notes() asks.
+  // Split files that cannot be used are collected by the one handle that notes() asks.
   const std::size_t most = dwarf_ == nullptr || split_ ? 1 : std::thread::hardware_concurrency();
   const std::size_t workers =
       std::clamp<std::size_t>(questions.size() / kWorthAThread, 1, std::max<std::size_t>(most, 1));
@@ -228,11 +229,9 @@ std::vector<std::string> ModuleSymbols::notes() const {
                     "install the file again, or use --debug-path DIR.");
   }
   if (dwarf_ != nullptr) {
-    for (const std::string& name : dwarf_->missing_split_files()) {
-      notes.push_back(
-          name +
-          ": split debug file not found, so no inlined frames from it; keep the .dwo files of the "
-          "build where they were.");
+    for (const std::string& unused : dwarf_->unused_split_files()) {
+      notes.push_back(unused +
+                      ", so no inlined frames from it; keep the .dwo files of the build where they were.");
     }
   }
   return notes;

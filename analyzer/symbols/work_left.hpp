@@ -24,6 +24,10 @@ class WorkLeft {
     left_ = steps <= left_ ? left_ - steps : 0;
     return left_ != 0;
   }
+  // Another file's is done for this one.
+  void add(std::uint64_t debug_bytes) {
+    if (left_ != 0) left_ += kForEachByte * debug_bytes;
+  }
   [[nodiscard]] std::uint64_t left() const { return left_; }
 
  private:
