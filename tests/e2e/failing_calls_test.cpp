@@ -310,6 +310,7 @@ TEST_CASE("a death before any call leaves whole files only") {
   const std::vector<long> calls = usual_calls(host);
   std::size_t whole = 0;
   std::size_t killed = 0;
+  std::size_t found_left = 0;
   for (std::size_t position = 0; position < calls.size(); ++position) {
     CAPTURE(position);
     if (!worth_trying(calls, position)) continue;
@@ -317,14 +318,19 @@ TEST_CASE("a death before any call leaves whole files only") {
     victim.exact().start();
     REQUIRE(victim.read_line() == "ready");
     Chosen chosen(calls, position);
+    const std::string left = ".steady_host." + std::to_string(victim.pid()) + ".";  // README.md, limits
     SnapshotTracer(victim.pid()).take([&](SystemCall& call) { call.kill = chosen.is(call); });
     killed += victim.finish().signal == SIGKILL;  // it may make fewer calls than the other
     for (const auto& file : victim.snapshot_files()) {
       CHECK(blocks_held(read_or_fail(file)) == 100);
       ++whole;
     }
-    CHECK(unfinished_files(victim.dir()).size() + victim.snapshot_files().size() <= 1);
+    const auto unfinished = unfinished_files(victim.dir());
+    CHECK(unfinished.size() + victim.snapshot_files().size() <= 1);
+    for (const std::string& name : unfinished) CHECK(name.starts_with(left));
+    found_left += unfinished.size();
   }
+  CHECK(found_left > 0);
   CHECK(whole > 0);  // of those that died after it had its name
   CHECK(killed > whole);
 }
