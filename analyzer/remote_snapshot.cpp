@@ -20,8 +20,8 @@
 #include <string_view>
 #include <vector>
 
-#include "analyzer/file_descriptor.hpp"
 #include "analyzer/process_status.hpp"
+#include "format/file_descriptor.hpp"
 #include "format/types.hpp"
 
 namespace memtrace {

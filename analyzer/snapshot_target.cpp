@@ -14,7 +14,7 @@
 #include <optional>
 #include <string_view>
 
-#include "analyzer/file_descriptor.hpp"
+#include "format/file_descriptor.hpp"
 
 namespace memtrace {
 namespace {

@@ -13,6 +13,7 @@
 
 #include "format/container_reader.hpp"
 #include "format/decode_error.hpp"
+#include "format/file_descriptor.hpp"
 #include "format/huge_pages.hpp"
 #include "format/message_decoder.hpp"
 
@@ -23,20 +24,6 @@ namespace {
 constexpr std::size_t kFirstRead = 64 * 1024;
 // A file larger than its message is possible (incompressible, many frames), one much larger is not ours.
 constexpr std::uint64_t kSlack = 1 << 20;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 [[noreturn]] void fail_system(const char* what, int error) {
   throw DecodeError{{0, std::string(what) + ": " + std::strerror(error)}};
@@ -70,7 +57,7 @@ class FileBytes {
 };
 
 FileBytes read_file(const std::string& path, const ReadLimits& limits) {
-  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) fail_system("cannot be opened", errno);
   struct stat status {};
   if (fstat(file.get(), &status) != 0) fail_system("cannot be read", errno);
