@@ -18,13 +18,19 @@ std::string_view trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
 }
 
+// What comes before the next end mark, which is taken off `text` with it.
+std::string_view take_until(char end_mark, std::string_view& text) {
+  const std::size_t end = std::min(text.find(end_mark), text.size());
+  const std::string_view part = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return part;
+}
+
 // The rest of the line that starts with `key`, such as "SigCgt:".
 std::optional<std::string_view> field(std::string_view text, std::string_view key) {
   while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
+    const std::string_view line = take_until('\n', text);
     if (line.starts_with(key)) return trim(line.substr(key.size()));
-    text.remove_prefix(std::min(end + 1, text.size()));
   }
   return std::nullopt;
 }
@@ -87,11 +93,9 @@ std::optional<ProcessStatus> parse_process_status(std::string_view text) {
 
 std::optional<std::string> environment_value(std::string_view environment, std::string_view name) {
   while (!environment.empty()) {
-    const std::size_t end = std::min(environment.find('\0'), environment.size());
-    const std::string_view entry = environment.substr(0, end);
+    const std::string_view entry = take_until('\0', environment);
     if (entry.size() > name.size() && entry.starts_with(name) && entry[name.size()] == '=')
       return std::string(entry.substr(name.size() + 1));
-    environment.remove_prefix(std::min(end + 1, environment.size()));
   }
   return std::nullopt;
 }
@@ -99,25 +103,21 @@ std::optional<std::string> environment_value(std::string_view environment, std::
 bool is_environment(std::string_view environment) {
   const auto preload = environment_value(environment, "LD_PRELOAD");
   if (!preload || preload->find("libmemtrace") == std::string::npos) return false;
-  for (std::string_view rest = environment; !rest.empty();) {
-    const std::size_t end = std::min(rest.find('\0'), rest.size());
-    if (rest.substr(0, end).find('=') == std::string_view::npos) return false;
-    rest.remove_prefix(std::min(end + 1, rest.size()));
+  while (!environment.empty()) {
+    if (take_until('\0', environment).find('=') == std::string_view::npos) return false;
   }
   return true;
 }
 
 std::optional<std::string> mapped_file(std::string_view maps, std::string_view file_name) {
   while (!maps.empty()) {
-    const std::size_t end = std::min(maps.find('\n'), maps.size());
-    const std::string_view line = maps.substr(0, end);
+    const std::string_view line = take_until('\n', maps);
     const std::size_t path_start = line.find('/');
     if (path_start != std::string_view::npos) {
       const std::string_view path = line.substr(path_start);
       const std::string_view whole = path.substr(0, path.rfind(" (deleted)"));
       if (whole.substr(whole.rfind('/') + 1) == file_name) return std::string(whole);
     }
-    maps.remove_prefix(std::min(end + 1, maps.size()));
   }
   return std::nullopt;
 }
