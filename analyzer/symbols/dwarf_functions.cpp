@@ -8,6 +8,7 @@
 
 #include "analyzer/symbols/demangle.hpp"
 #include "analyzer/symbols/dwarf_names.hpp"
+#include "analyzer/symbols/ranges.hpp"
 
 namespace memtrace {
 namespace {
@@ -120,8 +121,7 @@ void DwarfFunctions::walk(Depth depth) {
     }
     levels.push_back({*child, level.scope, level.depth + 1});
   }
-  std::stable_sort(ranges_.begin(), ranges_.end(),
-                   [](const Range& a, const Range& b) { return a.start < b.start; });
+  sort_by_start(ranges_);
   std::sort(scoped_.begin(), scoped_.end());
 }
 
@@ -164,15 +164,12 @@ std::string DwarfFunctions::scope_of(Dwarf_Off function) {
 }
 
 const DwarfFunctions::Range* DwarfFunctions::innermost_at(std::uint64_t vaddr) const {
-  const auto after =
-      std::upper_bound(ranges_.begin(), ranges_.end(), vaddr,
-                       [](std::uint64_t address, const Range& r) { return address < r.start; });
-  auto index = static_cast<std::size_t>(after - ranges_.begin());
-  for (std::size_t steps = 0; index > 0 && steps < kMaxStepsBack; ++steps) {
-    --index;
-    if (vaddr < ranges_[index].end) return &ranges_[index];
-  }
-  return nullptr;
+  const Range* innermost = nullptr;
+  for_each_at(vaddr, ranges_, kMaxStepsBack, [&](const Range& range) {
+    innermost = &range;
+    return true;
+  });
+  return innermost;
 }
 
 std::vector<DwarfFunctions::Inlined> DwarfFunctions::list_inlined(Dwarf_Die function) {

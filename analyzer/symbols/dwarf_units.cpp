@@ -1,7 +1,8 @@
 #include "analyzer/symbols/dwarf_units.hpp"
 
-#include <algorithm>
 #include <utility>
+
+#include "analyzer/symbols/ranges.hpp"
 
 namespace memtrace {
 namespace {
@@ -28,14 +29,10 @@ std::vector<Dwarf_Die> DwarfUnits::by_aranges(std::uint64_t vaddr) {
 std::vector<Dwarf_Die> DwarfUnits::by_walking(std::uint64_t vaddr) {
   if (!std::exchange(walked_, true)) walk();
   std::vector<Dwarf_Die> units;
-  const auto after =
-      std::upper_bound(ranges_.begin(), ranges_.end(), vaddr,
-                       [](std::uint64_t address, const Range& r) { return address < r.start; });
-  auto index = static_cast<std::size_t>(after - ranges_.begin());
-  for (std::size_t steps = 0; index > 0 && steps < kMaxStepsBack && units.size() < kMaxCandidates; ++steps) {
-    --index;
-    if (vaddr < ranges_[index].end) units.push_back(ranges_[index].unit);
-  }
+  for_each_at(vaddr, ranges_, kMaxStepsBack, [&](const Range& range) {
+    units.push_back(range.unit);
+    return units.size() == kMaxCandidates;
+  });
   return units;
 }
 
@@ -51,8 +48,7 @@ void DwarfUnits::walk() {
       if (start < end) ranges_.push_back({start, end, die});
     }
   }
-  std::stable_sort(ranges_.begin(), ranges_.end(),
-                   [](const Range& a, const Range& b) { return a.start < b.start; });
+  sort_by_start(ranges_);
 }
 
 }  // namespace memtrace

@@ -8,6 +8,8 @@
 #include <tuple>
 #include <utility>
 
+#include "analyzer/symbols/ranges.hpp"
+
 namespace memtrace {
 namespace {
 
@@ -45,8 +47,7 @@ SymbolTable::SymbolTable(const ElfFile& file, SymbolSection section) : elf_(file
     }
     break;
   }
-  std::stable_sort(entries_.begin(), entries_.end(),
-                   [](const Entry& a, const Entry& b) { return a.start < b.start; });
+  sort_by_start(entries_);
   std::uint64_t next_start = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t this_start = next_start;
   for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
@@ -56,15 +57,12 @@ SymbolTable::SymbolTable(const ElfFile& file, SymbolSection section) : elf_(file
 }
 
 std::optional<SymbolTable::Match> SymbolTable::find(std::uint64_t vaddr) const {
-  const auto after =
-      std::upper_bound(entries_.begin(), entries_.end(), vaddr,
-                       [](std::uint64_t address, const Entry& e) { return address < e.start; });
-  auto index = static_cast<std::size_t>(after - entries_.begin());
-  for (std::size_t steps = 0; index > 0 && steps < kMaxStepsBack; ++steps) {
-    --index;
-    if (vaddr < entries_[index].end) return best_alias(index, vaddr);
-  }
-  return std::nullopt;
+  std::optional<Match> match;
+  for_each_at(vaddr, entries_, kMaxStepsBack, [&](const Entry& entry) {
+    match = best_alias(static_cast<std::size_t>(&entry - entries_.data()), vaddr);
+    return true;
+  });
+  return match;
 }
 
 SymbolTable::Match SymbolTable::best_alias(std::size_t index, std::uint64_t vaddr) const {
