@@ -1,4 +1,4 @@
-/* memtrace.h as C and as C++ sees it; prints what each call returned. */
+/* memtrace.h as C sees it, and by way of api_user_cxx.cpp as C++; prints what each call returned. */
 #include <limits.h>
 
 #include "tests/programs/victims/truth.h"
