@@ -93,47 +93,41 @@ bool parse_signal(std::string_view text, int& signal) {
   return true;
 }
 
-bool parse_unwind(std::string_view text, UnwindChoice& choice) {
-  if (text == "auto") {
-    choice = UnwindChoice::kAuto;
-  } else if (text == "cfi") {
-    choice = UnwindChoice::kCfi;
-  } else if (text == "libunwind") {
-    choice = UnwindChoice::kLibunwind;
-  } else if (text == "boost") {
-    choice = UnwindChoice::kBoost;
-  } else if (text == "fp") {
-    choice = UnwindChoice::kFramePointer;
-  } else {
-    return false;
+template <class T>
+struct Word {
+  std::string_view text;
+  T value;
+};
+
+template <class T, std::size_t kCount>
+bool parse_word(std::string_view text, const Word<T> (&words)[kCount], T& value) {
+  for (const Word<T>& word : words) {
+    if (text != word.text) continue;
+    value = word.value;
+    return true;
   }
-  return true;
+  return false;
+}
+
+bool parse_unwind(std::string_view text, UnwindChoice& choice) {
+  constexpr Word<UnwindChoice> kWords[] = {{"auto", UnwindChoice::kAuto},
+                                           {"cfi", UnwindChoice::kCfi},
+                                           {"libunwind", UnwindChoice::kLibunwind},
+                                           {"boost", UnwindChoice::kBoost},
+                                           {"fp", UnwindChoice::kFramePointer}};
+  return parse_word(text, kWords, choice);
 }
 
 bool parse_log(std::string_view text, LogLevel& level) {
-  if (text == "error") {
-    level = LogLevel::kError;
-  } else if (text == "warn") {
-    level = LogLevel::kWarn;
-  } else if (text == "info") {
-    level = LogLevel::kInfo;
-  } else {
-    return false;
-  }
-  return true;
+  constexpr Word<LogLevel> kWords[] = {
+      {"error", LogLevel::kError}, {"warn", LogLevel::kWarn}, {"info", LogLevel::kInfo}};
+  return parse_word(text, kWords, level);
 }
 
 bool parse_enabled(std::string_view text, Options::Enabled& enabled) {
-  if (text == "0") {
-    enabled = Options::Enabled::kOff;
-  } else if (text == "1") {
-    enabled = Options::Enabled::kOn;
-  } else if (text == "force") {
-    enabled = Options::Enabled::kForced;
-  } else {
-    return false;
-  }
-  return true;
+  using Enabled = Options::Enabled;
+  constexpr Word<Enabled> kWords[] = {{"0", Enabled::kOff}, {"1", Enabled::kOn}, {"force", Enabled::kForced}};
+  return parse_word(text, kWords, enabled);
 }
 
 constexpr std::string_view kNames[] = {
