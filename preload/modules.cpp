@@ -49,38 +49,32 @@ bool parse_line(const char* at, const char* end, Line& line) {
 
 }  // namespace
 
+// The new list first: a child forked in between goes on with it.
+template <class T, class Count>
+bool Modules::grow(T*& list, Count& capacity, Count used, Count larger) {
+  auto* fresh = static_cast<T*>(arena_->take(larger * sizeof(T)));
+  if (!fresh) return false;
+  if (list) __builtin_memcpy(static_cast<void*>(fresh), list, used * sizeof(T));
+  T* const old = list;
+  const Count old_capacity = capacity;
+  list = fresh;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  capacity = larger;
+  if (old) arena_->give_back(old, old_capacity * sizeof(T));
+  return true;
+}
+
 bool Modules::reserve_module() {
   if (count_ < capacity_) return true;
   const std::uint32_t larger = capacity_ ? capacity_ * 2 : 64;
-  if (larger > kMaxModules) return false;
-  auto* fresh = static_cast<LoadedModule*>(arena_->take(larger * sizeof(LoadedModule)));
-  if (!fresh) return false;
-  if (modules_) __builtin_memcpy(static_cast<void*>(fresh), modules_, count_ * sizeof(LoadedModule));
-  // The new list first: a child forked in between goes on with it.
-  LoadedModule* const old = modules_;
-  const std::uint32_t old_capacity = capacity_;
-  modules_ = fresh;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  capacity_ = larger;
-  if (old) arena_->give_back(old, old_capacity * sizeof(LoadedModule));
-  return true;
+  return larger <= kMaxModules && grow(modules_, capacity_, count_, larger);
 }
 
 bool Modules::reserve_text(std::size_t bytes) {
   if (text_used_ + bytes <= text_capacity_) return true;
   std::size_t larger = text_capacity_ ? text_capacity_ * 2 : kPageBytes;
   while (larger < text_used_ + bytes) larger *= 2;
-  if (larger > kMaxTextBytes) return false;
-  auto* fresh = static_cast<char*>(arena_->take(larger));
-  if (!fresh) return false;
-  if (text_) __builtin_memcpy(fresh, text_, text_used_);
-  char* const old = text_;
-  const std::size_t old_capacity = text_capacity_;
-  text_ = fresh;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  text_capacity_ = larger;
-  if (old) arena_->give_back(old, old_capacity);
-  return true;
+  return larger <= kMaxTextBytes && grow(text_, text_capacity_, std::size_t{text_used_}, larger);
 }
 
 LoadedModule* Modules::append(const MapsLine& line) {

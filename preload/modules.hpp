@@ -65,6 +65,8 @@ class Modules {
   [[nodiscard]] std::uint32_t loaded_among(std::uint32_t first_modules) const;
   [[nodiscard]] bool reserve_module();
   [[nodiscard]] bool reserve_text(std::size_t bytes);
+  template <class T, class Count>
+  [[nodiscard]] bool grow(T*& list, Count& capacity, Count used, Count larger);
 
   PageArena* arena_ = nullptr;
   LoadedModule* modules_ = nullptr;
