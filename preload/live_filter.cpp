@@ -74,20 +74,22 @@ bool LiveFilter::start(PageArena& arena, Fixed fixed) {
 
 // `next_` is read before `packed_`, and cleared after that is set: who still sees a next one that is the
 // current one already changes it once, and who sees none is at the current one.
-void LiveFilter::add(std::uint64_t address, bool in_next) {
-  keys_.fetch_add(1, std::memory_order_relaxed);
+template <class Change>
+[[gnu::always_inline]] inline void LiveFilter::change_all(bool in_next, Change change) {
   const char* const next = in_next ? next_.load(std::memory_order_acquire) : nullptr;
   const char* const current = packed_.load(std::memory_order_acquire);
-  if (next && next != current) Bitmap(next).add(address);
-  Bitmap(current).add(address);
+  if (next && next != current) change(Bitmap(next));
+  change(Bitmap(current));
+}
+
+void LiveFilter::add(std::uint64_t address, bool in_next) {
+  keys_.fetch_add(1, std::memory_order_relaxed);
+  change_all(in_next, [address](const Bitmap& bitmap) { bitmap.add(address); });
 }
 
 void LiveFilter::remove(std::uint64_t address, bool in_next) {
   keys_.fetch_sub(1, std::memory_order_relaxed);
-  const char* const next = in_next ? next_.load(std::memory_order_acquire) : nullptr;
-  const char* const current = packed_.load(std::memory_order_acquire);
-  if (next && next != current) Bitmap(next).remove(address);
-  Bitmap(current).remove(address);
+  change_all(in_next, [address](const Bitmap& bitmap) { bitmap.remove(address); });
 }
 
 LiveFilter::Growth LiveFilter::begin_growth() {

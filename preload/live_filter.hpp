@@ -127,6 +127,8 @@ class LiveFilter {
     return reinterpret_cast<Word*>(packed & ~kShiftMask);
   }
   [[nodiscard]] const char* take(PageArena& arena, int word_bits) const;
+  template <class Change>
+  void change_all(bool in_next, Change change);
 
   std::atomic<const char*> packed_{open_.bytes + kOpenShift};
   Fixed fixed_;
