@@ -29,6 +29,18 @@ namespace {
   return rbp;
 }
 
+template <class... Arguments>
+[[gnu::always_inline]] inline void* allocate_aligned(void* (*call)(Arguments...), std::size_t size,
+                                                     Caller caller, Arguments... arguments) {
+  void* block;
+  {
+    const NestedCalls nested;
+    block = call(arguments...);
+  }
+  tracker::allocated(block, size, caller);
+  return block;
+}
+
 }  // namespace
 
 #define MEMTRACE_CALLER (Caller{__builtin_dwarf_cfa(), frame_pointer()})
@@ -164,43 +176,19 @@ int MEMTRACE_EXPORT(posix_memalign)(void** out, std::size_t alignment, std::size
 }
 
 void* MEMTRACE_EXPORT(aligned_alloc)(std::size_t alignment, std::size_t size) {
-  void* block;
-  {
-    const NestedCalls nested;
-    block = g_real.aligned_alloc(alignment, size);
-  }
-  tracker::allocated(block, size, MEMTRACE_CALLER);
-  return block;
+  return allocate_aligned(g_real.aligned_alloc, size, MEMTRACE_CALLER, alignment, size);
 }
 
 void* MEMTRACE_EXPORT(memalign)(std::size_t alignment, std::size_t size) {
-  void* block;
-  {
-    const NestedCalls nested;
-    block = g_real.memalign(alignment, size);
-  }
-  tracker::allocated(block, size, MEMTRACE_CALLER);
-  return block;
+  return allocate_aligned(g_real.memalign, size, MEMTRACE_CALLER, alignment, size);
 }
 
 void* MEMTRACE_EXPORT(valloc)(std::size_t size) {
-  void* block;
-  {
-    const NestedCalls nested;
-    block = g_real.valloc(size);
-  }
-  tracker::allocated(block, size, MEMTRACE_CALLER);
-  return block;
+  return allocate_aligned(g_real.valloc, size, MEMTRACE_CALLER, size);
 }
 
 void* MEMTRACE_EXPORT(pvalloc)(std::size_t size) {
-  void* block;
-  {
-    const NestedCalls nested;
-    block = g_real.pvalloc(size);
-  }
-  tracker::allocated(block, size, MEMTRACE_CALLER);
-  return block;
+  return allocate_aligned(g_real.pvalloc, size, MEMTRACE_CALLER, size);
 }
 
 std::size_t MEMTRACE_EXPORT(malloc_usable_size)(void* block) {
