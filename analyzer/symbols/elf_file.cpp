@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "analyzer/symbols/elf_sections.hpp"
+
 namespace memtrace {
 namespace {
 
@@ -49,19 +51,6 @@ void for_each_load_segment(Elf* elf, Visit visit) {
     GElf_Phdr segment;
     if (gelf_getphdr(elf, static_cast<int>(i), &segment) != nullptr && segment.p_type == PT_LOAD)
       visit(segment);
-  }
-}
-
-// Visit returns true to stop.
-template <class Visit>
-void for_each_section(Elf* elf, Visit visit) {
-  std::size_t names = 0;
-  if (elf_getshdrstrndx(elf, &names) != 0) return;
-  for (Elf_Scn* scn = elf_nextscn(elf, nullptr); scn != nullptr; scn = elf_nextscn(elf, scn)) {
-    GElf_Shdr header;
-    if (gelf_getshdr(scn, &header) == nullptr || header.sh_type == SHT_NOBITS) continue;
-    const char* name = elf_strptr(elf, names, header.sh_name);
-    if (visit(scn, header, std::string_view(name != nullptr ? name : ""))) return;
   }
 }
 

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "analyzer/symbols/elf_sections.hpp"
+
 namespace memtrace {
 namespace {
 
@@ -55,21 +57,19 @@ bool read_compression(Section& section) {
 // Empty when nothing is compressed, or something is in an unknown way.
 std::vector<Section> needed_sections(Elf* elf) {
   std::vector<Section> sections;
-  std::size_t names = 0;
-  if (elf_getshdrstrndx(elf, &names) != 0) return {};
-  for (Elf_Scn* scn = elf_nextscn(elf, nullptr); scn != nullptr; scn = elf_nextscn(elf, scn)) {
-    GElf_Shdr header;
-    if (gelf_getshdr(scn, &header) == nullptr || header.sh_type == SHT_NOBITS) continue;
-    const char* name = elf_strptr(elf, names, header.sh_name);
-    if (name == nullptr || std::ranges::find(kNeeded, std::string_view(name)) == kNeeded.end()) continue;
+  bool known = true;
+  for_each_section(elf, [&](Elf_Scn* scn, const GElf_Shdr& header, std::string_view name) {
+    if (std::ranges::find(kNeeded, name) == kNeeded.end()) return false;
     const Elf_Data* data = elf_rawdata(scn, nullptr);
-    if (data == nullptr || data->d_buf == nullptr) continue;
+    if (data == nullptr || data->d_buf == nullptr) return false;
     Section section{.name = name, .stored = {static_cast<const char*>(data->d_buf), data->d_size}};
     section.size = section.stored.size();
     section.type = header.sh_type;
-    if ((header.sh_flags & SHF_COMPRESSED) != 0 && !read_compression(section)) return {};
+    known = (header.sh_flags & SHF_COMPRESSED) == 0 || read_compression(section);
     sections.push_back(section);
-  }
+    return !known;
+  });
+  if (!known) return {};
   const bool any = std::ranges::any_of(sections, [](const Section& s) { return s.compression != 0; });
   return any ? sections : std::vector<Section>();
 }
@@ -172,17 +172,13 @@ std::uint64_t claimed_size(Elf_Scn* scn, const GElf_Shdr& header, std::string_vi
 // visit(name, bytes stored, bytes claimed, 0 where it is not compressed)
 template <class Visit>
 void for_each_content(Elf* elf, Visit visit) {
-  std::size_t names = 0;
-  if (elf_getshdrstrndx(elf, &names) != 0) return;
-  for (Elf_Scn* scn = elf_nextscn(elf, nullptr); scn != nullptr; scn = elf_nextscn(elf, scn)) {
-    GElf_Shdr header;
-    if (gelf_getshdr(scn, &header) == nullptr || header.sh_type == SHT_NOBITS) continue;
+  for_each_section(elf, [&](Elf_Scn* scn, const GElf_Shdr& header, std::string_view name) {
     const Elf_Data* data = elf_rawdata(scn, nullptr);
-    const char* name = elf_strptr(elf, names, header.sh_name);
-    if (data == nullptr || data->d_buf == nullptr || name == nullptr) continue;
+    if (data == nullptr || data->d_buf == nullptr) return false;
     const std::string_view stored(static_cast<const char*>(data->d_buf), data->d_size);
-    visit(std::string_view(name), stored.size(), claimed_size(scn, header, name, stored));
-  }
+    visit(name, stored.size(), claimed_size(scn, header, name, stored));
+    return false;
+  });
 }
 
 }  // namespace
