@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/exact.hpp"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
@@ -16,26 +17,15 @@ TEST_CASE("loader errors and dlclose work from start to exit") {
 }
 
 #ifdef MEMTRACE_JEMALLOC
-void check_exact_heap(const Ending& ending) {
-  CAPTURE(ending.err);
-  REQUIRE(ending.exit_code == 0);
-  const auto reports = reports_in(ending.out);
-  REQUIRE(reports.size() == 3);
-  for (const Report& report : reports) {
-    CAPTURE(report.file);
-    CHECK(difference(sites_of(read_or_fail(report.file)), report.truth) == "");
-  }
-}
-
 TEST_CASE("with another malloc library preloaded behind the shim the heap is exact") {
   Preloaded victim("exact_heap", {"libc", "gigabytes"});
   victim.exact().set("LD_PRELOAD", shim_path().string() + ":" MEMTRACE_JEMALLOC);
-  check_exact_heap(victim.run());
+  check_exact(victim.run(), 3);
 }
 
 TEST_CASE("a program linked to another malloc library is exact") {
   Preloaded victim("jemalloc_heap", {"libc", "gigabytes"});
-  check_exact_heap(victim.exact().run());
+  check_exact(victim.exact().run(), 3);
 }
 
 TEST_CASE("a malloc library in front of the shim has the heap, and one line says so") {

@@ -3,21 +3,11 @@
 #include <sys/personality.h>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/exact.hpp"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
 namespace {
-
-void check_exact(const Ending& ending, std::size_t reports_expected) {
-  CAPTURE(ending.err);
-  REQUIRE(ending.exit_code == 0);
-  const auto reports = reports_in(ending.out);
-  REQUIRE(reports.size() == reports_expected);
-  for (const Report& report : reports) {
-    CAPTURE(report.file);
-    CHECK(difference(sites_of(read_or_fail(report.file)), report.truth) == "");
-  }
-}
 
 TEST_CASE("every replaceable operator new and delete counts once") {
   check_exact(Preloaded("cxx_operators").exact().run(), 2);

@@ -1,6 +1,7 @@
 // What would break: in exact mode a call site would hold more or less than the program gave it, because a
 // function is not hooked, is counted twice, counts what failed, or forgets whose a resized block is.
 #include "tests/support/catch.hpp"
+#include "tests/support/exact.hpp"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
@@ -10,18 +11,9 @@ TEST_CASE("every heap function is counted to the last unit, in snapshots and in 
   for (const std::string unwinder : {"cfi", "fp", "libunwind", "boost"}) {
     CAPTURE(unwinder);
     Preloaded victim("exact_heap", {unwinder == "fp" ? "library" : ""});
-    const Ending ending = victim.exact().set("MEMTRACE_UNWIND", unwinder).run();
-    CAPTURE(ending.err);
-    REQUIRE(ending.exit_code == 0);
-    const auto reports = reports_in(ending.out);
-    REQUIRE(reports.size() == 3);
+    const auto reports = check_exact(victim.exact().set("MEMTRACE_UNWIND", unwinder).run(), 3);
     CHECK(reports[0].truth.size() == (unwinder == "fp" ? 10 : 12));
     CHECK(reports[2].truth.empty());
-
-    for (const Report& report : reports) {
-      CAPTURE(report.file);
-      CHECK(difference(sites_of(read_or_fail(report.file)), report.truth) == "");
-    }
     for (std::size_t i = 1; i < reports.size(); ++i) {
       const Sites growth = growth_by_memdiff(reports[i - 1].file, reports[i].file, "exact_heap");
       CHECK(difference(growth, minus(reports[i].truth, reports[i - 1].truth)) == "");
@@ -36,17 +28,9 @@ TEST_CASE("every heap function is counted to the last unit, in snapshots and in 
 
 TEST_CASE("functions of an allocator that call one another by name are counted one time each") {
   Preloaded victim("exact_heap", {"gigabytes"});  // not those: that calloc writes to all of its blocks
-  const Ending ending = victim.exact().set("LD_PRELOAD", shim_path().string() + ":" + MEMTRACE_NESTING).run();
-  CAPTURE(ending.err);
-  REQUIRE(ending.exit_code == 0);
-  const auto reports = reports_in(ending.out);
-  REQUIRE(reports.size() == 3);
-  for (const Report& report : reports) {
-    CAPTURE(report.file);
-    const Snapshot snapshot = read_or_fail(report.file);
-    CHECK(difference(sites_of(snapshot), report.truth) == "");
-    CHECK(snapshot.self.at("nested_calls") > 0);
-  }
+  victim.exact().set("LD_PRELOAD", shim_path().string() + ":" + MEMTRACE_NESTING);
+  for (const Report& report : check_exact(victim.run(), 3))
+    CHECK(read_or_fail(report.file).self.at("nested_calls") > 0);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // What would break: mappings that are split, moved, overlaid or refused would leave bytes behind or lose
 // some; reservations and files would be taken for memory in use.
 #include "tests/support/catch.hpp"
+#include "tests/support/exact.hpp"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
@@ -16,15 +17,7 @@ std::map<AllocKind, std::uint64_t> pages_by_kind(const Snapshot& snapshot) {
 
 TEST_CASE("mappings are counted to the page, in snapshots and in their diff") {
   Preloaded victim("exact_maps");
-  const Ending ending = victim.exact().run();
-  CAPTURE(ending.err);
-  REQUIRE(ending.exit_code == 0);
-  const auto reports = reports_in(ending.out);
-  REQUIRE(reports.size() == 13);
-  for (const Report& report : reports) {
-    CAPTURE(report.file);
-    CHECK(difference(sites_of(read_or_fail(report.file)), report.truth) == "");
-  }
+  const auto reports = check_exact(victim.exact().run(), 13);
   for (std::size_t i = 1; i < reports.size(); ++i) {
     const Sites growth = growth_by_memdiff(reports[i - 1].file, reports[i].file, "exact_maps");
     CHECK(difference(growth, minus(reports[i].truth, reports[i - 1].truth)) == "");

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/exact.hpp"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
@@ -45,14 +46,7 @@ TEST_CASE("vfork and posix_spawn leave the parent exact and alone") {
   const std::string how = GENERATE("vfork", "spawn");
   CAPTURE(how);
   Preloaded victim("forked_children", {how});
-  const Ending ending = victim.exact().run();
-  CAPTURE(ending.err);
-  REQUIRE(ending.exit_code == 0);
-  const auto reports = reports_in(ending.out);
-  REQUIRE(reports.size() == 2);
-  for (const Report& report : reports) {
-    CHECK(difference(sites_of(read_or_fail(report.file)), report.truth) == "");
-  }
+  check_exact(victim.exact().run(), 2);
   CHECK(victim.snapshot_files().size() == 2);
 }
 

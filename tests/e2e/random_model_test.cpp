@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/exact.hpp"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
@@ -10,16 +11,9 @@ namespace {
 
 void run_model(const std::string& operations_per_thread, const std::string& seed) {
   Preloaded victim("random_model", {operations_per_thread, seed});
-  const Ending ending = victim.exact().run();
-  CAPTURE(seed, ending.err);
-  REQUIRE(ending.exit_code == 0);
-  const auto reports = reports_in(ending.out);
-  REQUIRE(reports.size() == 3);
+  CAPTURE(seed);
+  const auto reports = check_exact(victim.exact().run(), 3);
   CHECK(reports[0].truth.size() == 7);
-  for (const Report& report : reports) {
-    CAPTURE(report.file);
-    CHECK(difference(sites_of(read_or_fail(report.file)), report.truth) == "");
-  }
   const Sites growth = growth_by_memdiff(reports[0].file, reports[1].file, "random_model");
   CHECK(difference(growth, minus(reports[1].truth, reports[0].truth)) == "");
   const Snapshot last = read_or_fail(reports[2].file);

@@ -1,12 +1,14 @@
-// That a victim said the truth `count` times, and that each snapshot agrees with what it said.
+// That a victim said the truth `count` times, and that each snapshot agrees with what it said: returned.
 #pragma once
+
+#include <vector>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
 
-inline void check_exact(const Ending& ending, std::size_t count) {
+inline std::vector<Report> check_exact(const Ending& ending, std::size_t count) {
   CAPTURE(ending.err);
   REQUIRE(ending.signal == 0);
   REQUIRE(ending.exit_code == 0);
@@ -16,6 +18,7 @@ inline void check_exact(const Ending& ending, std::size_t count) {
     CAPTURE(report.file);
     CHECK(difference(sites_of(read_or_fail(report.file)), report.truth) == "");
   }
+  return reports;
 }
 
 // The victim ran to its end, and nobody said anything.
