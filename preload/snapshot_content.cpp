@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "preload/counters.hpp"
+#include "preload/sys/pages.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/tracker.hpp"
 #include "preload/tracker_stacks.hpp"

@@ -6,6 +6,7 @@
 #include "preload/counters.hpp"
 #include "preload/sys/diag.hpp"
 #include "preload/sys/lock_witness.hpp"
+#include "preload/sys/pages.hpp"
 #include "preload/sys/syscalls.hpp"
 #include "preload/thread_state.hpp"
 

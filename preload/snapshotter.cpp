@@ -9,6 +9,7 @@
 #include "preload/counters.hpp"
 #include "preload/snapshot_content.hpp"
 #include "preload/snapshot_file.hpp"
+#include "preload/sys/pages.hpp"
 #include "preload/sys/syscalls.hpp"
 
 #include "preload/no_heap.hpp"

@@ -52,23 +52,6 @@ long call(long number, A a = 0, B b = 0, C c = 0, D d = 0, E e = 0, F f = 0) {
   return call6(number, word(a), word(b), word(c), word(d), word(e), word(f));
 }
 
-#if defined(__SANITIZE_THREAD__)
-// It must see pages come and go, or takes the accesses of their last owner for their next one's.
-inline void* map_pages(std::size_t bytes) {
-  void* pages =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return pages == MAP_FAILED ? nullptr : pages;
-}
-inline void unmap_pages(void* p, std::size_t bytes) { munmap(p, bytes); }
-#else
-// Private anonymous memory, zeroed; nullptr on failure.
-inline void* map_pages(std::size_t bytes) {
-  const long r = call(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return r < 0 && r > -4096 ? nullptr : reinterpret_cast<void*>(r);
-}
-inline void unmap_pages(void* p, std::size_t bytes) { call(SYS_munmap, p, bytes); }
-#endif
 inline long advise(void* p, std::size_t bytes, int advice) { return call(SYS_madvise, p, bytes, advice); }
 
 inline long futex_wait(void* word_address, std::uint32_t expected, const timespec* timeout) {

@@ -1,5 +1,6 @@
 // What would break: the program's heap would be another one than without the shim, or the shim would take
 // memory that the program needs.
+#include <signal.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
 
@@ -124,6 +125,25 @@ TEST_CASE("sixty-four threads leave every call site exact, and nothing is lost t
   CHECK(found["of_many_threads"] == reports[0].truth.at("of_many_threads"));
   CHECK(found.count("soon_gone") == 0);
   CHECK(snapshot.self.at("lost_lock") == 0);
+}
+
+TEST_CASE("nothing of the shim's settles where the program took its own pages away") {
+  Preloaded pieces("maps_again", {"pieces"});
+  const Ending in_pieces = pieces.exact().run();
+  CAPTURE(in_pieces.err);
+  CHECK(in_pieces.exit_code == 0);
+
+  Preloaded snapshots("maps_again", {"snapshots"});
+  snapshots.exact().start();
+  CHECK(snapshots.read_line() == "ready");
+  for (std::size_t count = 1; count <= 20 && snapshots.errors().empty(); ++count) {
+    snapshots.kill(SIGUSR2);
+    snapshots.wait_for_snapshots(count);
+  }
+  snapshots.kill(SIGTERM);
+  const Ending meanwhile = snapshots.finish();
+  CAPTURE(meanwhile.err);
+  CHECK(meanwhile.exit_code == 0);
 }
 
 TEST_CASE("after random changes the known pages are those that the kernel lists") {

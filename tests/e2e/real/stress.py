@@ -22,9 +22,10 @@ def stress(run):
     for path in (run.work, run.snapshots):
         os.chown(path, account.pw_uid, account.pw_gid)
     for kind, operations in OPERATIONS.items():
+        seconds = SECONDS.get(kind, PATIENCE)
         process = run.start(["stress-ng", f"--{kind}", "2", f"--{kind}-ops", str(operations), *SMALLER.get(kind, ()),
-                             "--verify", "--timeout", str(SECONDS.get(kind, PATIENCE)), "--metrics-brief", "--temp-path", run.work,
-                             "--seed", "7"], run.env(at_exit=True), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             "--verify", "--timeout", str(seconds), "--metrics-brief", "--temp-path", run.work, "--seed",
+                             "7"], run.env(at_exit=True), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, user=account.pw_uid, group=account.pw_gid, extra_groups=[])
         out = process.communicate(timeout=PATIENCE * 2)[0]
         # A kind that hangs is ended by the timeout, with success: only the count tells.
