@@ -105,12 +105,15 @@ char* getenv(const char* name) {
 }
 
 int dl_iterate_phdr(int (*callback)(struct dl_phdr_info*, size_t, void*), void* data) {
-  static int (*next)(int (*)(struct dl_phdr_info*, size_t, void*), void*);
+  static void* next;
+  int (*call_next)(int (*)(struct dl_phdr_info*, size_t, void*), void*);
   enter("dl_iterate_phdr");
-  if (!next) {
-    void* symbol = dlsym(RTLD_NEXT, "dl_iterate_phdr");
-    memcpy(&next, &symbol, sizeof next);
+  void* symbol = __atomic_load_n(&next, __ATOMIC_RELAXED);
+  if (!symbol) {
+    symbol = dlsym(RTLD_NEXT, "dl_iterate_phdr");
+    __atomic_store_n(&next, symbol, __ATOMIC_RELAXED);
   }
+  memcpy(&call_next, &symbol, sizeof call_next);
   leave(); /* not a lock of its own: that is the loader's */
-  return next(callback, data);
+  return call_next(callback, data);
 }

@@ -25,7 +25,8 @@ static void* take(size_t size) {
   }
   for (unsigned tries = 0; size <= kSlot && tries < kSlots; ++tries) {
     const unsigned i = __atomic_fetch_add(&next, 4099, __ATOMIC_RELAXED) % kSlots;
-    if (!taken[i] && !__atomic_exchange_n(&taken[i], 1, __ATOMIC_ACQ_REL)) return slots[i];
+    if (!__atomic_load_n(&taken[i], __ATOMIC_RELAXED) && !__atomic_exchange_n(&taken[i], 1, __ATOMIC_ACQ_REL))
+      return slots[i];
   }
   errno = ENOMEM;
   return NULL;

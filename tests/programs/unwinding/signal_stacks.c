@@ -2,12 +2,13 @@
 // libc and in threads. Exits 0.
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static volatile int g_handled;
+static atomic_int g_handled; /* a signal to the process is handled by any thread */
 
 __attribute__((noipa)) static void allocate(void) {
   void* block = malloc(10);

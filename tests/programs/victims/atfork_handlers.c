@@ -7,7 +7,7 @@
 #include "tests/programs/victims/truth.h"
 
 static pthread_mutex_t locks[2] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
-static volatile int done;
+static int done;
 
 static NOINLINE void in_handler(void) {
   SITE;
@@ -41,7 +41,7 @@ __attribute__((section(".preinit_array"), used)) static void (*entry)(int, char*
 
 static void* allocate_locked(void* argument) {
   pthread_mutex_t* lock = argument;
-  while (!done) {
+  while (!__atomic_load_n(&done, __ATOMIC_RELAXED)) {
     REQUIRE(pthread_mutex_lock(lock) == 0);
     for (int i = 0; i < 10; ++i) free(malloc(200));
     REQUIRE(pthread_mutex_unlock(lock) == 0);
@@ -67,7 +67,7 @@ int main(int argc, char** argv) {
     REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
     REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 4);
   }
-  done = 1;
+  __atomic_store_n(&done, 1, __ATOMIC_RELAXED);
   for (int i = 0; i < 4; ++i) REQUIRE(pthread_join(threads[i], NULL) == 0);
   report("parent");
   return 0;

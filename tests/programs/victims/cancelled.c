@@ -5,13 +5,13 @@
 
 #include "tests/programs/victims/truth.h"
 
-static volatile int running;
+static int running;
 
 static void* allocate(void* unused) {
   REQUIRE(pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL) == 0);
   for (unsigned i = 0;; ++i) {
     free(malloc(100 + i % 900));
-    running = 1;
+    __atomic_store_n(&running, 1, __ATOMIC_RELAXED);
   }
   return unused;
 }
@@ -30,9 +30,9 @@ int main(int argc, char** argv) {
   alarm(60);
   for (int i = 0; i < atoi(argv[1]); ++i) {
     pthread_t thread;
-    running = 0;
+    __atomic_store_n(&running, 0, __ATOMIC_RELAXED);
     REQUIRE(pthread_create(&thread, NULL, allocate, NULL) == 0);
-    while (!running) sched_yield();
+    while (!__atomic_load_n(&running, __ATOMIC_RELAXED)) sched_yield();
     REQUIRE(pthread_cancel(thread) == 0);
     REQUIRE(pthread_join(thread, NULL) == 0);
     /* The next one at this place. */

@@ -7,7 +7,7 @@
 
 #include "tests/programs/victims/truth.h"
 
-static volatile int running;
+static int running;
 
 static void* churn(void* unused) {
   void* blocks[512] = {NULL};
@@ -15,7 +15,7 @@ static void* churn(void* unused) {
     void** block = &blocks[i * 7 % 512];
     free(*block);
     *block = malloc(1000 + i % 3000);
-    if (i > 5000) running = 1;
+    if (i > 5000) __atomic_store_n(&running, 1, __ATOMIC_RELAXED);
   }
   return unused;
 }
@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
     pthread_t thread;
     REQUIRE(pthread_create(&thread, NULL, churn, NULL) == 0);
     for (int i = 0; i < atoi(argv[1]); ++i) REQUIRE(malloc(33) != NULL);
-    while (!running) {
+    while (!__atomic_load_n(&running, __ATOMIC_RELAXED)) {
     }
     for (int i = 0; i < atoi(argv[2]); ++i) {
       const pid_t grandchild = fork();

@@ -2,6 +2,7 @@
 // rounds, each making the next one; and threads that only free what others made. The truth is exact.
 #include <pthread.h>
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,7 @@
 namespace {
 
 pthread_key_t g_keys[8];
-site* g_site_of_kept;
+std::atomic<site*> g_site_of_kept;
 
 extern "C" NOINLINE void* keep(std::size_t size) {
   SITE;

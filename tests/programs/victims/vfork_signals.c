@@ -3,13 +3,14 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "tests/programs/victims/truth.h"
 
-static volatile pid_t child_pid;
-static volatile int signalled;
+static _Atomic pid_t child_pid;
+static atomic_int signalled;
 
 static void* send_signals(void* unused) {
   for (;;) {
