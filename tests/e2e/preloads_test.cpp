@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <regex>
 #include <vector>
 
 #include "tests/support/catch.hpp"
@@ -70,6 +71,8 @@ struct Other {
   std::string value;
   std::string command;
   bool owns_heap = false;  // then it must come after the shim
+  // Of its own: libfaketime's are fewer where a process of the same number left files in /dev/shm.
+  bool descriptors_vary = false;
 
   void preload_into(Preloaded& victim, const std::string& preload) const {
     victim.exact().set("LD_PRELOAD", preload);
@@ -100,6 +103,7 @@ Ending run_service(const Other& other, const std::string& preload) {
   victim.tell("");
   Ending ending = victim.finish();
   ending.out = first + "\n" + ending.out;
+  if (other.descriptors_vary) ending.out = std::regex_replace(ending.out, std::regex("next fd [0-9]+"), "");
   if (!traced) return ending;
   const Snapshot taken = victim.snapshot(0);
   const auto held =
@@ -120,7 +124,7 @@ TEST_CASE(
        "ls -d /etc; stat -c %n /usr"},
       {"libeatmydata1", lib / "libeatmydata.so", "", "", "echo text > file; sync file; cat file"},
       {"libfaketime", lib / "faketime/libfaketime.so.1", "FAKETIME", "@2001-02-03 04:05:06",
-       "date -u +%Y-%m-%d"},
+       "date -u +%Y-%m-%d", false, true},
       {"coreutils", "/usr/libexec/coreutils/libstdbuf.so", "_STDBUF_O", "L", sorted},
       {"libjemalloc2", lib / "libjemalloc.so.2", "", "", sorted, true},
       {"libtcmalloc-minimal4", lib / "libtcmalloc_minimal.so.4", "", "", sorted, true},
