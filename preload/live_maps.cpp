@@ -51,7 +51,7 @@ void LiveMaps::release(std::uint32_t mapping) {
   mappings_[mapping] = Mapping{};
   mappings_[mapping].address = first_free_;
   first_free_ = mapping;
-  ++free_slots_;
+  set_live(mappings() - 1);
 }
 
 bool LiveMaps::insert(const Mapping& mapping, LockOwner owner) {
@@ -59,16 +59,16 @@ bool LiveMaps::insert(const Mapping& mapping, LockOwner owner) {
   if (!scope.held()) return false;
   if (!reserve_fragments(1)) return false;
   std::uint32_t slot = mapping_count_;
-  if (free_slots_ > 0) {
+  if (mappings() < mapping_count_) {
     slot = first_free_;
     first_free_ = static_cast<std::uint32_t>(mappings_[slot].address);
-    --free_slots_;
   } else {
     if (!reserve(mappings_, mapping_count_, mapping_capacity_, mapping_count_ + 1)) return false;
     ++mapping_count_;
   }
   mappings_[slot] = mapping;
   mappings_[slot].fragments = 1;
+  set_live(mappings() + 1);
   insert_fragment(first_ending_after(mapping.address),
                   {mapping.address, mapping.address + mapping.size_bytes, slot});
   return true;
@@ -174,11 +174,12 @@ std::size_t LiveMaps::copy(Mapping* out, std::size_t room) {
 
 std::uint32_t LiveMaps::repair_after_fork(LockOwner survivor) {
   if (!lock_.reset_after_fork(survivor)) return 0;
-  const std::uint32_t dropped = mapping_count_ - free_slots_;
+  const auto dropped = static_cast<std::uint32_t>(mappings());
   fragments_ = nullptr;  // given up, not given back: what they point at may be half written
   fragment_count_ = fragment_capacity_ = 0;
   mappings_ = nullptr;
-  mapping_count_ = mapping_capacity_ = free_slots_ = 0;
+  mapping_count_ = mapping_capacity_ = 0;
+  set_live(0);
   return dropped;
 }
 

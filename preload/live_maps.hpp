@@ -11,6 +11,7 @@
 // the kernel has answered: commit(), restore() or move().
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -51,7 +52,10 @@ class LiveMaps {
     [[nodiscard]] Fragment* data() { return many ? many : few; }
   };
 
-  void start(PageArena& arena) { arena_ = &arena; }
+  void start(PageArena& arena) {
+    arena_ = &arena;
+    lock_free(&live_, sizeof live_);
+  }
 
   // Whole-page range. What it overlaps must have been removed before (MAP_FIXED). False: lost.
   [[nodiscard]] bool insert(const Mapping& mapping, LockOwner owner);
@@ -103,7 +107,8 @@ class LiveMaps {
   // Copies every mapping into out[0..room). Returns how many; SIZE_MAX if they do not fit or the lock was not
   // had.
   [[nodiscard]] std::size_t copy(Mapping* out, std::size_t room);
-  [[nodiscard]] std::size_t mapping_slots() const { return mapping_count_; }
+  // How many there are; may grow until they are copied. Takes no lock: also where it cannot be had.
+  [[nodiscard]] std::size_t mappings() const { return live_.load(std::memory_order_relaxed); }
 
   // Returns how many mappings were dropped.
   [[nodiscard]] std::uint32_t repair_after_fork(LockOwner survivor);
@@ -118,6 +123,9 @@ class LiveMaps {
   void insert_fragment(std::uint32_t at, const Fragment& fragment);
   std::uint64_t put_at(const Fragment& piece, const Removed& removed, std::uint64_t to, std::uint64_t end);
   void release(std::uint32_t mapping);
+  void set_live(std::size_t mappings) {
+    live_.store(static_cast<std::uint32_t>(mappings), std::memory_order_relaxed);
+  }
   void drop(Removed& removed);
 
   BoundedLock lock_;
@@ -128,8 +136,8 @@ class LiveMaps {
   Mapping* mappings_ = nullptr;
   std::uint32_t mapping_count_ = 0;  // slots ever used
   std::uint32_t mapping_capacity_ = 0;
-  std::uint32_t free_slots_ = 0;  // among them
-  std::uint32_t first_free_ = 0;  // valid when there are any
+  std::uint32_t first_free_ = 0;        // valid when some of them are not used now
+  std::atomic<std::uint32_t> live_{0};  // written under the lock
 };
 
 }  // namespace memtrace

@@ -53,8 +53,8 @@ std::uint32_t LiveShard::rebuild(PageArena& arena) {
   const std::uint64_t layout = layout_.load(std::memory_order_relaxed);
   if (layout == 0) return 0;
   const std::uint64_t pages = (count_of(layout) + kBucketsPerPage - 1) / kBucketsPerPage;
-  const std::uint32_t had = count_;
-  count_ = 0;
+  const std::uint32_t had = count();
+  set_count(0);
   auto* fresh = static_cast<Bucket*>(arena.take(pages * kPageBytes));
   if (!fresh) {
     // Emptied where it is: what is left of it serves those to come.
@@ -71,7 +71,7 @@ std::uint32_t LiveShard::rebuild(PageArena& arena) {
     const std::uint64_t hash = place_hash(address);
     if (address == 0 || rebuilt.find(address, hash).bucket) return;
     place(rebuilt.layout_.load(std::memory_order_relaxed), bucket.slots[slot], hash);
-    ++count_;
+    set_count(count() + 1);
   });
   set_layout(rebuilt.layout_.load(std::memory_order_relaxed));
   if (count_of(layout) != kFirstBuckets) arena.give_back(buckets_of(layout), pages * kPageBytes);

@@ -97,7 +97,8 @@ class LiveShard {
 
   [[nodiscard]] bool has_array() const { return layout_.load(std::memory_order_relaxed) != 0; }
   void start(Bucket* first) { set_layout(layout_of(first, kFirstBuckets)); }
-  [[nodiscard]] std::uint32_t count() const { return count_; }
+  // Also without the lock: how many there were a moment ago.
+  [[nodiscard]] std::uint32_t count() const { return count_.load(std::memory_order_relaxed); }
 
   // Brings the bucket on its way, without the lock. What it returns is good if it is still the same under it.
   struct Home {
@@ -117,7 +118,8 @@ class LiveShard {
   // way. Insert: the address is not there for certain, its bucket has room, and the record fits.
   [[nodiscard, gnu::always_inline]] bool insert_at_home(Home at, const LiveRecord& record, std::uint64_t hash,
                                                         std::int64_t birth_base) {
-    if (at.layout != layout_.load(std::memory_order_relaxed) || count_ >= grow_at_) return false;
+    const std::uint32_t had = count();
+    if (at.layout != layout_.load(std::memory_order_relaxed) || had >= grow_at_) return false;
     Bucket& bucket = *at.bucket;
     const std::uint64_t tag = tag_of(hash);
     const std::uint64_t header = bucket.header;
@@ -128,7 +130,7 @@ class LiveShard {
     std::atomic_signal_fence(std::memory_order_seq_cst);
     bucket.header = header | tag << (8 * slot);
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    ++count_;
+    set_count(had + 1);
     return true;
   }
   // Erase: the first slot that it may be in is the one, in its home bucket.
@@ -144,7 +146,7 @@ class LiveShard {
     if (erased.aside() || erased.key() << 3 != address) return false;
     bucket.header ^= tag << (8 * slot);
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    --count_;
+    set_count(count() - 1);
     return true;
   }
 
@@ -176,14 +178,14 @@ class LiveShard {
   // Precondition: the address is not there. False: no room.
   [[nodiscard]] bool insert(const LiveRecord& record, std::uint64_t hash, std::int64_t birth_base,
                             PageArena& arena) {
-    if (count_ >= grow_at_ && !grow(arena)) {
+    if (count() >= grow_at_ && !grow(arena)) {
       const std::uint64_t slots = Bucket::kSlots * count_of(layout_.load(std::memory_order_relaxed));
-      if (std::uint64_t{count_} * 20 >= slots * 19) return false;
+      if (std::uint64_t{count()} * 20 >= slots * 19) return false;
     }
     PackedRecord packed;
     if (!pack(record, birth_base, arena, packed)) return false;
     place(layout_.load(std::memory_order_relaxed), packed, hash);
-    ++count_;
+    set_count(count() + 1);
     return true;
   }
   // False: no room, and the old record is gone.
@@ -198,7 +200,7 @@ class LiveShard {
     for (Bucket* bucket = home(layout, hash); bucket != found.bucket; bucket = next(bucket, layout)) {
       bucket->count_passing(false);
     }
-    --count_;
+    set_count(count() - 1);
   }
 
   template <class F>
@@ -234,6 +236,7 @@ class LiveShard {
   void set_layout(std::uint64_t layout) {
     under_lock(buckets_of(layout), count_of(layout) * sizeof(Bucket));
     lock_free(&layout_, sizeof layout_);  // read by prefetch
+    lock_free(&count_, sizeof count_);    // read by who asks
     layout_.store(layout, std::memory_order_release);
     grow_at_ = grow_at(layout);
   }
@@ -278,9 +281,11 @@ class LiveShard {
   void drop_aside(const PackedRecord& slot) { aside_->records[slot.where()].address = 0; }
   void sweep_aside();
 
+  void set_count(std::uint32_t count) { count_.store(count, std::memory_order_relaxed); }
+
   std::atomic<std::uint64_t> layout_{0};
-  std::uint32_t count_ = 0;
-  std::uint32_t grow_at_ = 0;  // where it is wrong after a fork, growth comes early or late
+  std::atomic<std::uint32_t> count_{0};  // written under the lock
+  std::uint32_t grow_at_ = 0;            // where it is wrong after a fork, growth comes early or late
   AsideArray* aside_ = nullptr;
 };
 

@@ -116,12 +116,6 @@ void LiveTable::grow_filter(const LiveFilter::Growth& growth, LockOwner owner) {
   filter_.end_growth();
 }
 
-std::size_t LiveTable::records_in(std::uint32_t shard_number) {
-  Shard& shard = shards_[shard_number];
-  const LockScope scope(shard.lock, LockOwner::kSnapshotThread);
-  return scope.held() ? shard.records.count() : 0;
-}
-
 std::size_t LiveTable::copy_shard(std::uint32_t shard_number, LiveRecord* out, std::size_t room) {
   Shard& shard = shards_[shard_number];
   const LockScope scope(shard.lock, LockOwner::kSnapshotThread);

@@ -86,8 +86,9 @@ class LiveTable {
   [[nodiscard]] LiveRecord unpacked(const PackedRecord& record) const { return record.unpacked(birth_base_); }
 
   [[nodiscard]] std::uint32_t shard_count() const { return shard_mask_ + 1; }
-  // How many records copy_shard needs room for; may grow until it is called. 0 if the lock was not had.
-  [[nodiscard]] std::size_t records_in(std::uint32_t shard);
+  // How many records copy_shard needs room for; may grow until it is called. Takes no lock: it also says what
+  // a shard holds whose lock cannot be had.
+  [[nodiscard]] std::size_t records_in(std::uint32_t shard) const { return shards_[shard].records.count(); }
   // Copies the shard's records into out[0..room). Returns how many; SIZE_MAX if they do not fit, or the lock
   // was not had.
   [[nodiscard]] std::size_t copy_shard(std::uint32_t shard, LiveRecord* out, std::size_t room);

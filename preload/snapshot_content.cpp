@@ -60,6 +60,7 @@ struct Live {
   Pages<std::uint8_t> thread_seen;  // [serial]
 
   std::uint64_t records = 0;
+  std::uint64_t left_out = 0;
 
   Live(std::uint32_t stacks, std::uint32_t threads)
       : by_stack(stacks), pending(stacks), thread_seen(threads) {}
@@ -69,7 +70,7 @@ void write_record(SnapshotWriter& writer, Live& live, const RecordInfo& info, St
                   const Weight& weight) {
   const auto id = static_cast<std::uint32_t>(stack);
   if (id == 0 || id > live.by_stack.size()) {
-    count(g_counters.lost_in_snapshot);
+    ++live.left_out;
     return;
   }
   RecordInfo out = info;
@@ -95,8 +96,8 @@ int write_heap(SnapshotWriter& writer, Live& live) {
       }
       copied = g_tracker.live.copy_shard(shard, copy.data(), copy.size());
     }
-    if (copied == SIZE_MAX) {
-      count(g_counters.lost_lock);
+    if (copied == SIZE_MAX) {  // a thread that was cancelled took its lock along
+      live.left_out += g_tracker.live.records_in(shard);
       continue;
     }
     for (std::size_t i = 0; i < copied; ++i) {
@@ -113,7 +114,7 @@ int write_heap(SnapshotWriter& writer, Live& live) {
 int write_maps(SnapshotWriter& writer, Live& live) {
   std::size_t copied = SIZE_MAX;
   for (int attempt = 0; attempt < 4 && copied == SIZE_MAX; ++attempt) {
-    const Pages<Mapping> copy(g_tracker.maps.mapping_slots() + 256);
+    const Pages<Mapping> copy(g_tracker.maps.mappings() + 256);
     if (!copy.ok()) return ENOMEM;
     copied = g_tracker.maps.copy(copy.data(), copy.size());
     if (copied == SIZE_MAX) continue;
@@ -126,7 +127,7 @@ int write_maps(SnapshotWriter& writer, Live& live) {
                    {std::uint64_t{1} << Weight::kCountBits, mapping.size_bytes << Weight::kBytesBits});
     }
   }
-  if (copied == SIZE_MAX) count(g_counters.lost_maps);
+  if (copied == SIZE_MAX) live.left_out += g_tracker.maps.mappings();
   return 0;
 }
 
@@ -287,8 +288,10 @@ int write_content(SnapshotWriter& writer, const Modules& modules) {
   });
   if (const int error = write_stacks(writer, modules, live)) return error;
   if (const int error = write_threads(writer, live)) return error;
-  const std::uint64_t samples = larger_of(tracker::samples_recorded(), live.records);
-  g_counters.samples_freed.store(samples - live.records, std::memory_order_relaxed);
+  count(g_counters.lost_in_snapshot, live.left_out);
+  const std::uint64_t known = live.records + live.left_out;
+  const std::uint64_t samples = larger_of(tracker::samples_recorded(), known);
+  g_counters.samples_freed.store(samples - known, std::memory_order_relaxed);
   g_counters.own_bytes.store(g_tracker.arena.used_bytes(), std::memory_order_relaxed);
 #define MEMTRACE_COUNTER(name, meaning)                         \
   writer.counter(#name, &g_counters.name == &g_counters.samples \
