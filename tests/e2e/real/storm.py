@@ -60,10 +60,15 @@ class Storm:
     def _ask(self, pid):
         # A process that is just being executed has no handler yet, and would die of the signal: only those are
         # asked that execute what they executed in the round before.
-        image = (os.readlink(f"/proc/{pid}/exe"), _read(f"/proc/{pid}/stat").rsplit(b")", 1)[1].split()[19])
+        stat = _read(f"/proc/{pid}/stat").rsplit(b")", 1)[1].split()
+        image = (os.readlink(f"/proc/{pid}/exe"), stat[19])
         known, traced, rounds = self._traced.get(pid, (None, False, 0))
         if known != image:
-            traced, rounds = self._shim in _read(f"/proc/{pid}/maps"), 0
+            rounds = 0
+        if rounds < 2:  # in the first the loader may not have come to it yet
+            # Of our own children also those that found it in a place that they alone see.
+            shim = b"/libmemtrace.so" if int(stat[1]) == os.getpid() else self._shim
+            traced = shim in _read(f"/proc/{pid}/maps")
         self._traced[pid] = (image, traced, rounds + 1)
         sig = self._run.signal
         if traced and rounds > 0 and _may_be_asked(_read(f"/proc/{pid}/status"), sig):
