@@ -18,18 +18,16 @@ constexpr std::uint64_t kStride = kOwnWindowBytes / kTries;  // past what was ta
 
 constinit std::atomic<std::uint64_t> g_handed_out{0};  // of the window, over and over
 
-// The address, or -errno. Before Linux 4.17 it may be another than `at`.
-long map_at(std::uint64_t at, std::size_t bytes) {
-  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED_NOREPLACE : 0);
 #if defined(__SANITIZE_THREAD__)
-  // It must see pages come and go, or takes the accesses of their last owner for their next one's.
-  void* pages = mmap(reinterpret_cast<void*>(at), bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+// It must see pages come and go, or takes the accesses of their last owner for their next one's; and where
+// they may lie is its own affair.
+std::uint64_t next_place(std::uint64_t, std::uint64_t) { return 0; }
+long map_at(std::uint64_t, std::size_t bytes) {
+  void* pages =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return pages == MAP_FAILED ? -errno : word(pages);
-#else
-  return call(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
-#endif
 }
-
+#else
 // The next place of this size in the window; 0: there is no window.
 std::uint64_t next_place(std::uint64_t bytes, std::uint64_t skipped) {
   const std::uint64_t here = reinterpret_cast<std::uint64_t>(&g_handed_out) & ~(kPage - 1);
@@ -38,6 +36,13 @@ std::uint64_t next_place(std::uint64_t bytes, std::uint64_t skipped) {
   const std::uint64_t end = from % (kOwnWindowBytes - bytes) + bytes;  // grows downwards, as mmap does
   return here - kOwnWindowDistance - end;
 }
+
+// The address, or -errno; 0 as a place: the kernel's choice. Before Linux 4.17 it may be another than `at`.
+long map_at(std::uint64_t at, std::size_t bytes) {
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED_NOREPLACE : 0);
+  return call(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+}
+#endif
 
 }  // namespace
 
