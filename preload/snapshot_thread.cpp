@@ -32,7 +32,11 @@ std::size_t before_thread_pointer() {
 [[gnu::cold, gnu::noinline]] void say_refused(int error) {
   Line line;
   line << "snapshot refused: its thread could not be started: ";
-  diag::append_error(line, error);
+  if (error == EINVAL) {  // as after `unshare --pid`, which allows a process no thread
+    line << "its next children are for another PID namespace";
+  } else {
+    diag::append_error(line, error);
+  }
   diag::say(LogLevel::kError, line);
 }
 

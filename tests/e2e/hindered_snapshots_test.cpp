@@ -40,6 +40,7 @@ constexpr Obstacle kObstacles[] = {
     {"chroot", ENOENT, "MEMTRACE_DIR", Needs::kRoot},
     {"full_disk", ENOSPC, "No space left on device", Needs::kOwnDisk},
     {"read_only", EROFS, "Read-only file system", Needs::kOwnDisk},
+    {"other_pids", EINVAL, "its next children are for another PID namespace", Needs::kRoot},
     {"no_threads", EPERM, "its thread could not be started: Operation not permitted"},
     {"allow_list", 0, ""},
 };

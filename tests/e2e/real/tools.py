@@ -98,7 +98,8 @@ def sandboxes(run):
                             "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--unshare-all", "--clearenv", "sh",
                             "-c", "ls /; echo $$"], env)
     run.run("user", ["unshare", "-Ur", "sh", "-c", "id -u; cat /proc/self/uid_map"], env)
-    run.run("pid", ["unshare", "--fork", "--pid", "sh", "-c", "echo $$; sh -c 'echo $PPID'"], env)
+    # What waits there may start no thread: at its exit it would say so.
+    run.run("pid", ["unshare", "--fork", "--pid", "sh", "-c", "echo $$; sh -c 'echo $PPID'"], run.env())
     run.run("mount", ["unshare", "-m", "sh", "-c", f"mount -t tmpfs none {run.work} && touch {run.work}/x && ls "
                       f"{run.work}"], env)
     run.run("threads", ["python3", "-c", "import ctypes\nc = ctypes.CDLL(None, use_errno=True)\n"

@@ -2,6 +2,7 @@
  * that was there before. usage: hindered OBSTACLE; the last line of its input ends it. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -121,6 +122,8 @@ static void put(const char* obstacle) {
   } else if (is(obstacle, "chroot")) {
     old_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     REQUIRE(chroot(directory) == 0);
+  } else if (is(obstacle, "other_pids")) {
+    REQUIRE(unshare(CLONE_NEWPID) == 0); /* of this thread only */
   } else if (is(obstacle, "no_threads")) {
     refuse_threads();
   } else if (is(obstacle, "allow_list")) {
