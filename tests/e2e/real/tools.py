@@ -51,6 +51,11 @@ def tmux(run):
     run.say("screen", wait_for("tmux's pane", finished))
     run.run("split", [*at, "split-window", "-d", "-t", "one", "sleep 1000"], env)
     run.run("panes", [*at, "list-panes", "-t", "one", "-F", "#{pane_index} #{pane_width} #{pane_height}"], env)
+    for i in range(60):
+        run.run(f"window {i}", [*at, "new-window", "-d", "-n", f"w{i}", f"sh -c 'seq {i} 3000; exec sleep 1000'"], env)
+        if i >= 3:
+            run.run(f"end {i}", [*at, "kill-window", "-t", f"one:w{i - 3}"], env)
+    run.run("windows", [*at, "list-windows", "-t", "one", "-F", "#{window_index} #{window_name}"], env)
     run.run("kill", [*at, "kill-server"], env)
     run.run("gone", [*at, "list-sessions"], env)
 
