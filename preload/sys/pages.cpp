@@ -44,6 +44,8 @@ long map_at(std::uint64_t at, std::size_t bytes) {
 }
 #endif
 
+bool failed(long mapped) { return mapped < 0 && mapped > -static_cast<long>(kPage); }
+
 }  // namespace
 
 void* map_pages(std::size_t bytes) {
@@ -55,8 +57,8 @@ void* map_pages(std::size_t bytes) {
     if (!at) break;
     mapped = map_at(at, bytes);
   }
-  if (mapped == -EEXIST) mapped = map_at(0, bytes);
-  return mapped < 0 && mapped > -static_cast<long>(kPage) ? nullptr : reinterpret_cast<void*>(mapped);
+  if (failed(mapped)) mapped = map_at(0, bytes);  // no place, or a kernel that wants none to be named
+  return failed(mapped) ? nullptr : reinterpret_cast<void*>(mapped);
 }
 
 void unmap_pages(void* pages, std::size_t bytes) {
