@@ -50,7 +50,7 @@ constexpr Setting kSettings[] = {
     {"--dir", "MEMTRACE_DIR", "DIR", "directory for snapshots (the working directory)"},
     {"--signal", "MEMTRACE_SIGNAL", "SIG", "signal that asks for a snapshot (SIGUSR2), or \"none\""},
     {"--frames", "MEMTRACE_FRAMES", "N", "frames kept of each stack (64)"},
-    {"--unwind", "MEMTRACE_UNWIND", "WORD", "how stacks are captured: auto, libunwind, fp"},
+    {"--unwind", "MEMTRACE_UNWIND", "WORD", "how stacks are captured: auto, cfi, fp, libunwind, boost"},
     {"--mmap", "MEMTRACE_MMAP", "0|1", "1 or 0: record the program's own mmap (1)"},
     {"--only", "MEMTRACE_ONLY", "GLOBS", "trace only executables whose names match these globs"},
     {"--children", "MEMTRACE_CHILDREN", "0|1", "1 or 0: forked children are traced too (1)"},
@@ -163,7 +163,7 @@ int parse_and_run(int argc, char** argv) {
     option->type_name(setting.value);
     const std::string name = setting.option;
     if (name == "--mmap" || name == "--children") option->check(CLI::IsMember({"0", "1"}));
-    if (name == "--unwind") option->check(CLI::IsMember({"auto", "libunwind", "fp"}));
+    if (name == "--unwind") option->check(CLI::IsMember({"auto", "cfi", "fp", "libunwind", "boost"}));
     if (name == "--log") option->check(CLI::IsMember({"error", "warn", "info"}));
   }
   run_command->add_flag("--at-exit", run_options.at_exit, "also take a snapshot when the program exits");

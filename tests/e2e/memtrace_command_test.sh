@@ -57,6 +57,11 @@ expect 2 '^memtrace: --sample needs a value;' "$memtrace" run --sample
 expect 2 "^memtrace: --dir $work/no/where: $work/no does not exist" "$memtrace" run --dir "$work/no/where" -- true
 expect 2 '^memtrace: --dir not-executable: is not a directory' "$memtrace" run --dir not-executable -- true
 expect 0 '' "$memtrace" run --dir "$work/made-later/" --sample all --sample 1M -- true
+for unwinder in auto cfi fp libunwind boost; do # the shim knows each of them, and says nothing
+  expect 0 '' "$memtrace" run --unwind "$unwinder" -- true
+  [[ ! -s $work/output ]] || fail "--unwind $unwinder: $(cat "$work/output")"
+done
+expect 2 '^memtrace: --unwind' "$memtrace" run --unwind magic -- true
 for pid in abc '' -5 0 99999999999; do
   expect 2 "^memtrace: snap: '$pid' is not the number of a process;" "$memtrace" snap "$pid"
 done
