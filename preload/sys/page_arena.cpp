@@ -1,7 +1,6 @@
 #include "preload/sys/page_arena.hpp"
 
 #include "preload/sys/lock_witness.hpp"
-#include "preload/sys/pages.hpp"
 #include "preload/sys/syscalls.hpp"
 
 #include "preload/no_heap.hpp"

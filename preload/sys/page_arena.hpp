@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "preload/sys/pages.hpp"
+
 namespace memtrace {
 
 class PageArena {
@@ -26,10 +28,5 @@ class PageArena {
   std::atomic<std::uint64_t> cap_bytes_{0};
   std::atomic<std::uint64_t> used_bytes_{0};
 };
-
-inline constexpr std::size_t kPageBytes = 4096;
-[[nodiscard]] constexpr std::size_t round_to_pages(std::size_t bytes) {
-  return (bytes + kPageBytes - 1) & ~(kPageBytes - 1);
-}
 
 }  // namespace memtrace

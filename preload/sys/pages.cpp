@@ -13,7 +13,6 @@ namespace memtrace::sys {
 namespace {
 
 constexpr int kTries = 16;
-constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kStride = kOwnWindowBytes / kTries;  // past what was taken, and is still held
 
 constinit std::atomic<std::uint64_t> g_handed_out{0};  // of the window, over and over
@@ -30,7 +29,7 @@ long map_at(std::uint64_t, std::size_t bytes) {
 #else
 // The next place of this size in the window; 0: there is no window.
 std::uint64_t next_place(std::uint64_t bytes, std::uint64_t skipped) {
-  const std::uint64_t here = reinterpret_cast<std::uint64_t>(&g_handed_out) & ~(kPage - 1);
+  const std::uint64_t here = reinterpret_cast<std::uint64_t>(&g_handed_out) & ~(kPageBytes - 1);
   if (here < kOwnWindowDistance + kOwnWindowBytes || bytes > kOwnWindowBytes / 2) return 0;
   const std::uint64_t from = g_handed_out.fetch_add(bytes + skipped, std::memory_order_relaxed) + skipped;
   const std::uint64_t end = from % (kOwnWindowBytes - bytes) + bytes;  // grows downwards, as mmap does
@@ -44,12 +43,12 @@ long map_at(std::uint64_t at, std::size_t bytes) {
 }
 #endif
 
-bool failed(long mapped) { return mapped < 0 && mapped > -static_cast<long>(kPage); }
+bool failed(long mapped) { return mapped < 0 && mapped > -static_cast<long>(kPageBytes); }
 
 }  // namespace
 
 void* map_pages(std::size_t bytes) {
-  const std::uint64_t whole = (std::uint64_t{bytes} + kPage - 1) & ~(kPage - 1);
+  const std::size_t whole = round_to_pages(bytes);
   if (whole == 0) return nullptr;
   long mapped = -EEXIST;
   for (int i = 0; mapped == -EEXIST && i < kTries; ++i) {
