@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -43,6 +44,7 @@ struct Setting {
   const char* variable;
   const char* value;  // what it takes, for the help
   const char* help;
+  std::array<const char*, 5> words{};  // all that it takes, which the help adds; none: anything
 };
 
 constexpr Setting kSettings[] = {
@@ -50,11 +52,15 @@ constexpr Setting kSettings[] = {
     {"--dir", "MEMTRACE_DIR", "DIR", "directory for snapshots (the working directory)"},
     {"--signal", "MEMTRACE_SIGNAL", "SIG", "signal that asks for a snapshot (SIGUSR2), or \"none\""},
     {"--frames", "MEMTRACE_FRAMES", "N", "frames kept of each stack (64)"},
-    {"--unwind", "MEMTRACE_UNWIND", "WORD", "how stacks are captured: auto, cfi, fp, libunwind, boost"},
-    {"--mmap", "MEMTRACE_MMAP", "0|1", "1 or 0: record the program's own mmap (1)"},
+    {"--unwind",
+     "MEMTRACE_UNWIND",
+     "WORD",
+     "how stacks are captured (auto)",
+     {"auto", "cfi", "fp", "libunwind", "boost"}},
+    {"--mmap", "MEMTRACE_MMAP", "N", "record the program's own mmap (1)", {"0", "1"}},
     {"--only", "MEMTRACE_ONLY", "GLOBS", "trace only executables whose names match these globs"},
-    {"--children", "MEMTRACE_CHILDREN", "0|1", "1 or 0: forked children are traced too (1)"},
-    {"--log", "MEMTRACE_LOG", "WORD", "messages on stderr: error, warn, info (warn)"},
+    {"--children", "MEMTRACE_CHILDREN", "N", "trace forked children too (1)", {"0", "1"}},
+    {"--log", "MEMTRACE_LOG", "WORD", "messages on stderr (warn)", {"error", "warn", "info"}},
     {"--tags", "MEMTRACE_TAGS", "K=V", "k=v,k=v: copied into every snapshot"},
 };
 
@@ -161,10 +167,8 @@ int parse_and_run(int argc, char** argv) {
         setting.option, [&](const std::string& given) { run_options.settings.emplace_back(&setting, given); },
         setting.help);
     option->type_name(setting.value);
-    const std::string name = setting.option;
-    if (name == "--mmap" || name == "--children") option->check(CLI::IsMember({"0", "1"}));
-    if (name == "--unwind") option->check(CLI::IsMember({"auto", "cfi", "fp", "libunwind", "boost"}));
-    if (name == "--log") option->check(CLI::IsMember({"error", "warn", "info"}));
+    const std::vector<std::string> words(setting.words.begin(), std::ranges::find(setting.words, nullptr));
+    if (!words.empty()) option->check(CLI::IsMember(words));
   }
   run_command->add_flag("--at-exit", run_options.at_exit, "also take a snapshot when the program exits");
 
