@@ -1,6 +1,8 @@
 // One shard of the live table: what its lock guards. Not synchronized itself.
 //
-// Called by: live_table.cpp, under the shard's lock. Memory: page_arena; grows by a quarter, at 85 % full.
+// Called by: live_table.cpp, under the shard's lock. Memory: page_arena; grows by a quarter, at 85 % full,
+// and never shrinks: a program whose live blocks wander over its heap takes a page for one more shard now and
+// then (2,304 blocks by 4 threads: 315 of 1,024 shards have one after 3 * 10^7 pairs, 384 after 5 * 10^9).
 // Full or failing: nullptr or false, and nothing has changed.
 //
 //   layout_ -> Bucket{tags, overflow | 5 PackedRecord}[bucket_count]        a bucket is two cache lines

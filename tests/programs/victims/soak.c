@@ -1,17 +1,18 @@
 /* malloc and free without end, in bounded memory: for scripts/soak.
  * usage: soak THREADS
  *
- * Each thread keeps kLive blocks of mixed sizes from several call sites and replaces one after the other;
- * every sixteenth it swaps with a slot that all share, so that blocks are freed by other threads, too. A line
- * on stdin is answered with the number of blocks made so far; at its end, all is freed and the number said
- * once more. */
+ * First kPeak small blocks are live at once, more than ever again, and in every part of an address table.
+ * Then each thread keeps kLive blocks of mixed sizes from several call sites and replaces one after the
+ * other; every sixteenth it swaps with a slot that all share, so that blocks are freed by other threads, too.
+ * A line on stdin is answered with the number of blocks made so far; at its end, all is freed and the number
+ * said once more. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
 #include "tests/programs/victims/truth.h"
 
-enum { kMaxThreads = 64, kLive = 512, kShared = 256 };
+enum { kMaxThreads = 64, kLive = 512, kShared = 256, kPeak = 1 << 18 };
 
 static struct {
   _Alignas(64) _Atomic unsigned long long pairs;
@@ -49,6 +50,12 @@ static void* work(void* argument) {
   return NULL;
 }
 
+static void have_peak(void) {
+  static void* blocks[kPeak];
+  for (size_t i = 0; i < kPeak; ++i) REQUIRE((blocks[i] = small(0)) != NULL);
+  for (size_t i = 0; i < kPeak; ++i) free(blocks[i]);
+}
+
 static void say_pairs(size_t count) {
   char line[64];
   unsigned long long pairs = 0;
@@ -60,6 +67,7 @@ static void say_pairs(size_t count) {
 int main(int argc, char** argv) {
   const size_t count = argc > 1 ? strtoul(argv[1], NULL, 10) : 4;
   REQUIRE(count > 0 && count <= kMaxThreads);
+  have_peak();
   for (size_t i = 0; i < count; ++i) {
     REQUIRE(pthread_create(&threads[i].id, NULL, work, (void*)(uintptr_t)i) == 0);
   }
