@@ -105,6 +105,7 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   install_crash_handler("memdiff");
   std::signal(SIGPIPE, SIG_IGN);  // write() says EPIPE instead
+  std::signal(SIGXFSZ, SIG_IGN);  // EFBIG, under ulimit -f
   const auto options = parse_options(argc, argv);
   if (const auto* early = std::get_if<EarlyExit>(&options)) {
     if (early->code != exit_code::kDone) {

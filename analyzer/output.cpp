@@ -7,6 +7,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <string>
+#include <system_error>
 
 namespace memtrace {
 namespace {
@@ -41,6 +44,22 @@ std::string write_special_file(const std::string& path, std::string_view text) {
   return error == 0 ? "" : failure(path, error);
 }
 
+struct Place {
+  std::string path;
+  mode_t mode;
+};
+
+// A file that is there keeps its mode, and a link that leads to it stays one.
+Place place_of(const std::string& path) {
+  struct stat status {};
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::canonical(path, error);
+  if (!error && stat(target.c_str(), &status) == 0) return {target, status.st_mode & 0777};
+  const mode_t mask = umask(0);
+  umask(mask);
+  return {path, 0666 & ~mask};
+}
+
 }  // namespace
 
 std::string write_file(const std::string& path, std::string_view text, Overwrite overwrite) {
@@ -48,17 +67,16 @@ std::string write_file(const std::string& path, std::string_view text, Overwrite
   if (overwrite == Overwrite::kRefuse && access(path.c_str(), F_OK) == 0) {
     return fmt::format("{}: exists already; -f overwrites it", path);
   }
+  const Place place = place_of(path);
   // Beside its place and moved there whole: an interrupted run leaves no half report.
-  std::string temporary = path + ".XXXXXX";
+  std::string temporary = place.path + ".XXXXXX";
   const int fd = mkstemp(temporary.data());
   if (fd < 0) return failure(path, errno);
-  const mode_t mask = umask(0);
-  umask(mask);
-  int error = fchmod(fd, 0666 & ~mask) == 0 ? write_all(fd, text) : errno;
+  int error = fchmod(fd, place.mode) == 0 ? write_all(fd, text) : errno;
   if (close(fd) != 0 && error == 0) error = errno;
   if (error == 0) {
-    const bool moved = overwrite == Overwrite::kAllow ? rename(temporary.c_str(), path.c_str()) == 0
-                                                      : link(temporary.c_str(), path.c_str()) == 0;
+    const bool moved = overwrite == Overwrite::kAllow ? rename(temporary.c_str(), place.path.c_str()) == 0
+                                                      : link(temporary.c_str(), place.path.c_str()) == 0;
     if (!moved) error = errno;
   }
   if (error != 0 || overwrite == Overwrite::kRefuse) unlink(temporary.c_str());

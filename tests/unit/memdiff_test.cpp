@@ -263,6 +263,13 @@ TEST_CASE("-o writes the report, refuses to overwrite, and obeys -f") {
   CHECK(slurp(room.path("report.txt")) == "mine");
   CHECK(room.memdiff("-f -o report.txt a.snap b.snap").status == 0);
   CHECK(slurp(room.path("report.txt")) == report);
+  // What is overwritten keeps its mode, and a link to it stays one.
+  std::filesystem::create_symlink("report.txt", room.path("link.txt"));
+  std::filesystem::permissions(room.path("report.txt"), std::filesystem::perms{0600});
+  CHECK(room.memdiff("-f -o link.txt b.snap").status == 0);
+  CHECK(std::filesystem::is_symlink(room.path("link.txt")));
+  CHECK(std::filesystem::status(room.path("report.txt")).permissions() == std::filesystem::perms{0600});
+  CHECK(slurp(room.path("report.txt")) != report);
   const Outcome nowhere = room.memdiff("-o no/such/report.txt a.snap b.snap");
   CHECK(nowhere.status == 2);
   CHECK(contains(nowhere.err, "no/such/report.txt: cannot write: "));
@@ -272,6 +279,16 @@ TEST_CASE("-o writes the report, refuses to overwrite, and obeys -f") {
     if (contains(entry.path().string(), "report.txt")) ++files;
   }
   CHECK(files == 1);
+}
+
+TEST_CASE("a report larger than ulimit -f allows is refused like one on a full disk, and leaves nothing") {
+  const Room room;
+  REQUIRE(room.memdiff("-o whole.txt -F json a.snap b.snap").status == 0);
+  REQUIRE(slurp(room.path("whole.txt")).size() > 512);
+  const Outcome outcome = room.memdiff("-o cut.txt -F json a.snap b.snap", "ulimit -f 1 &&");
+  CHECK(contains(outcome.err, "cut.txt: cannot write: File too large"));
+  CHECK_FALSE(std::filesystem::exists(room.path("cut.txt")));
+  CHECK(outcome.status == 2);
 }
 
 TEST_CASE("-o does not take a snapshot's place, even with -f") {
