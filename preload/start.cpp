@@ -175,8 +175,10 @@ bool start_tracing() {
     g_tracker.record_heap = false;
     allocator = library.dli_saddr;
   }
-  dl_iterate_phdr(note_allocator, allocator);
   real::look_for_nesting();
+  // glibc maps by names of its own, which do not come to our hooks; and what returns into it may be the
+  // program's call for all that, the last one of a function that glibc calls.
+  if (!g_tracker.record_heap || g_real.nest) dl_iterate_phdr(note_allocator, allocator);
   real::seal();
   tracker::start(options, options.seed ? options.seed : draw_seed(), memory_left);
   say_if_fallen_back(options.unwind);

@@ -29,6 +29,12 @@ TEST_CASE("mappings are counted to the page, in snapshots and in their diff") {
   CHECK(pages.at(AllocKind::kShared) == 3);
 }
 
+TEST_CASE("a mapping whose maker was called by libc, and has left, is the program's all the same") {
+  Preloaded victim("tail_map", {"7"});
+  REQUIRE(victim.exact().run().exit_code == 0);
+  CHECK(pages_by_kind(victim.snapshot(0)).at(AllocKind::kMmap) == 7 * 256);
+}
+
 TEST_CASE("MEMTRACE_MMAP=0 leaves mappings alone and the heap counted") {
   Preloaded victim("call_chain");
   const Ending ending = victim.exact().set("MEMTRACE_MMAP", "0").run();
