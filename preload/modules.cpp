@@ -127,9 +127,11 @@ void Modules::add_loaded(const MapsLine& line, std::uint64_t header, const Modul
   }
 }
 
-// A noted object that is in no list: unloaded before a snapshot saw it.
-void Modules::add_gone(const ModuleNote& note) {
-  if (note.code_start == note.code_end || note.path[0] == '\0') return;
+// A noted object that is in no list: unloaded before a snapshot saw it, or /proc is not there to list it. The
+// loader has no name for the executable.
+void Modules::add_gone(const ModuleNote& note, std::string_view executable_path) {
+  const std::string_view path = note.path[0] != '\0' ? std::string_view(note.path) : executable_path;
+  if (note.code_start == note.code_end || path.empty()) return;
   for (std::uint32_t i = 0; i < count_; ++i) {
     if (modules_[i].start == note.code_start && modules_[i].build_id == note.build_id) return;
   }
@@ -137,7 +139,7 @@ void Modules::add_gone(const ModuleNote& note) {
   line.start = note.code_start;
   line.end = note.code_end;
   line.offset = note.code_offset;
-  line.path = note.path;
+  line.path = path;
   LoadedModule* module = append(line);
   if (!module) return;
   module->build_id = note.build_id;
@@ -157,7 +159,7 @@ bool Modules::refresh(std::string_view executable_path, const ModuleNotes& notes
   read_maps(notes, stacks, scratch);
   const bool any_gone = loaded_among(known) < loaded_before;
   for (std::uint32_t i = 0; i < notes.size(); ++i) {
-    if (const ModuleNote* note = notes[i]) add_gone(*note);
+    if (const ModuleNote* note = notes[i]) add_gone(*note, executable_path);
   }
   for (std::uint32_t i = count_; i-- > 0;) {
     if (path(modules_[i]) == executable_path) executable_ = i;

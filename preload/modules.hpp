@@ -60,7 +60,7 @@ class Modules {
   struct MapsLine;
   void read_maps(const ModuleNotes& notes, std::uint32_t stacks, char* scratch);
   void add_loaded(const MapsLine& line, std::uint64_t header, const ModuleNotes& notes, std::uint32_t stacks);
-  void add_gone(const ModuleNote& note);
+  void add_gone(const ModuleNote& note, std::string_view executable_path);
   LoadedModule* append(const MapsLine& line);
   [[nodiscard]] std::uint32_t loaded_among(std::uint32_t first_modules) const;
   [[nodiscard]] bool reserve_module();

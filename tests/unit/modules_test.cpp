@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <sys/resource.h>
 
 #include <cstring>
 #include <filesystem>
@@ -262,6 +263,23 @@ TEST_CASE("an object whose headers lie outside of what is mapped is noted all th
   CHECK(note->code_start == note->code_end);
   dlclose(library);
   list.refresh();  // nothing to list of it
+}
+
+TEST_CASE(
+    "where /proc lists nothing, as in many a chroot, the executable is known by the stacks that name it") {
+  List list;
+  const ReturnAddress frame{here()};
+  list.notes->note({&frame, 1}, StackId{1});
+  rlimit files{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &files) == 0);
+  const rlimit none{0, files.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  list.refresh(1);
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &files) == 0);
+  REQUIRE(list.modules.size() == 1);
+  CHECK(list.modules.path(list.modules[0]) == std::filesystem::read_symlink("/proc/self/exe").native());
+  CHECK(list.modules.find(here(), StackId{1}) == 0);
+  CHECK(list.modules[0].build_id.size > 0);
 }
 
 TEST_CASE("without memory nothing is listed, and what was lost is counted") {
