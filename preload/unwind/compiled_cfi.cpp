@@ -110,6 +110,7 @@ enum class Step : std::uint8_t { kCaller, kInterrupted, kEnd };
   if (frame % kWord != 0 || frame + 2 * kWord < frame || !walk.covers(frame, frame + 2 * kWord)) {
     return Step::kEnd;
   }
+  if (!walk.stack.still_readable(walk.sp, frame, frame + 2 * kWord)) return Step::kEnd;
   walk.sp = frame + 2 * kWord;
   walk.rbp = word_at(frame);
   walk.pc = word_at(frame + kWord);

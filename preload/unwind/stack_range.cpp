@@ -65,6 +65,17 @@ void StackRange::find(std::uintptr_t sp, ThreadSlab* slab, StackPointer known) {
   }
 }
 
+bool StackRange::still_readable(std::uintptr_t known, std::uintptr_t from, std::uintptr_t to) const {
+  const std::uintptr_t first = from & kPageMask;
+  const std::uintptr_t last = (to - 1) & kPageMask;
+  const std::uintptr_t read = (known - 1) & kPageMask;
+  if (last == read) return true;
+  if (sys::readable(first, last + kPageBytes - first)) return true;
+  // A kernel that cannot even say it of that one: the main stack is taken to be whole, for it has no
+  // neighbours.
+  return high_ == g_main_stack_top && !sys::readable(read);
+}
+
 bool StackRange::extend(std::uintptr_t end) {
   if (anchored_ || end <= high_ || end - high_ > kMaxExtension) return false;
   const std::uintptr_t high = (end + kPageBytes - 1) & kPageMask;

@@ -40,6 +40,11 @@ class StackRange {
   [[nodiscard]] std::uintptr_t high() const { return high_; }
   [[nodiscard]] bool anchored() const { return anchored_; }
 
+  // Whether [from, to) of the range, some bytes, is so now: for steps that may lead anywhere in it. What lies
+  // right below `known` was just read. A thread without a guard page may have coroutine stacks below its own,
+  // of which one may be unmapped by now; its own it may protect in part.
+  [[nodiscard]] bool still_readable(std::uintptr_t known, std::uintptr_t from, std::uintptr_t to) const;
+
   // Makes the range reach up to `end`, if the pages in between can be read.
   [[nodiscard]] bool extend(std::uintptr_t end);
 

@@ -10,8 +10,8 @@ namespace memtrace::test {
 namespace {
 
 TEST_CASE("captures in hard places end, and the program goes on as without the shim") {
-  const char* which =
-      GENERATE("churn", "generated", "asks_for_stack", "unreadable_callers", "data_in_frame_pointer");
+  const char* which = GENERATE("churn", "generated", "asks_for_stack", "unreadable_callers",
+                               "data_in_frame_pointer", "hole_below_stack");
   CAPTURE(which);
   const std::string plugin = program_path("libplugin_3.so");
   CHECK(Preloaded("capture_edges", {which, plugin}).without_shim().run().exit_code == 0);

@@ -173,6 +173,45 @@ int unreadable_callers() {
   return 0;
 }
 
+// Coroutine stacks right below the stack of a thread that has no guard page; one in between is unmapped, and
+// the frame pointer of the one below leads there.
+constexpr std::size_t kEach = 64 * kPage;
+std::uintptr_t g_rbp = 0;
+
+void allocate_with_rbp() {
+  for (int i = 0; i < 20; ++i) with_frame_pointer(allocate, g_rbp);
+}
+
+void run_lowest(char* hole) {
+  g_rbp = reinterpret_cast<std::uintptr_t>(hole);
+  getcontext(&g_coroutine);
+  g_coroutine.uc_stack.ss_sp = g_stack;
+  g_coroutine.uc_stack.ss_size = kEach;
+  g_coroutine.uc_link = &g_main;
+  makecontext(&g_coroutine, allocate_with_rbp, 0);
+  swapcontext(&g_main, &g_coroutine);
+}
+
+void* run_coroutines(void*) {
+  allocate();
+  run_lowest(nullptr);
+  REQUIRE(munmap(g_stack + kEach, kEach) == 0);
+  run_lowest(g_stack + kEach + kPage);
+  return nullptr;
+}
+
+int hole_below_stack() {
+  g_stack = static_cast<char*>(
+      mmap(nullptr, 4 * kEach, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  REQUIRE(g_stack != MAP_FAILED);
+  pthread_attr_t attributes;
+  pthread_t thread;
+  REQUIRE(pthread_attr_init(&attributes) == 0);
+  REQUIRE(pthread_attr_setstack(&attributes, g_stack + 2 * kEach, 2 * kEach) == 0);
+  REQUIRE(pthread_create(&thread, &attributes, run_coroutines, nullptr) == 0);
+  return pthread_join(thread, nullptr);
+}
+
 // rbp holds data in most code: numbers, pointers into anything.
 int data_in_frame_pointer() {
   char* pages = static_cast<char*>(mmap(nullptr, 3 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
@@ -223,5 +262,6 @@ int main(int argc, char** argv) {
                    {"generated", generated},
                    {"asks_for_stack", asks_for_stack},
                    {"unreadable_callers", unreadable_callers},
-                   {"data_in_frame_pointer", data_in_frame_pointer}});
+                   {"data_in_frame_pointer", data_in_frame_pointer},
+                   {"hole_below_stack", hole_below_stack}});
 }
