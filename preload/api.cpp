@@ -35,8 +35,8 @@ int set_paused(bool paused) {
 extern "C" {
 
 MEMTRACE_API int memtrace_snapshot(const char* label, char* path, size_t room) {
-  if (!tracker::ready()) return ENOSYS;
   if (confinement::is_on()) return EPERM;
+  if (!tracker::ready()) return ENOSYS;
   if (label && !valid_label(label)) return EINVAL;
   SnapshotRequest request{TriggerReason::kApi, {}};
   if (label) request.label << std::string_view(label);

@@ -4,6 +4,7 @@
 // call, record the new or put the old one back.
 #include <dlfcn.h>
 #include <errno.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include "preload/confinement.hpp"
@@ -299,12 +300,23 @@ int MEMTRACE_EXPORT(siginterrupt)(int number, int interrupting) {
 }
 
 int MEMTRACE_EXPORT(prctl)(int option, ...) {
-  confinement::note(option);
+  if (confinement::begins_with(option)) triggers::confine();
   __builtin_va_list arguments;
   __builtin_va_start(arguments, option);
   const int result = real::prctl(option, arguments);
   __builtin_va_end(arguments);
   return result;
+}
+
+int MEMTRACE_EXPORT(unshare)(int flags) {
+  constexpr int kAlone = CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM;
+  const triggers::HeldOff alone((flags & kAlone) != 0);
+  return g_real.unshare(flags);
+}
+
+int MEMTRACE_EXPORT(setns)(int fd, int kind) {
+  const triggers::HeldOff alone(true);
+  return g_real.setns(fd, kind);
 }
 
 }  // extern "C"

@@ -181,6 +181,8 @@ constinit RealFunctions g_real = {
     .sigignore = MEMTRACE_EARLY(sigignore),
     .siginterrupt = MEMTRACE_EARLY(siginterrupt),
     .prctl = early_prctl,
+    .unshare = MEMTRACE_EARLY(unshare),
+    .setns = MEMTRACE_EARLY(setns),
 };
 
 namespace real {
@@ -224,6 +226,8 @@ MEMTRACE_SAME_WORDS void resolve() {
   find(g_real.sigignore, "sigignore", no_sigignore);
   find(g_real.siginterrupt, "siginterrupt", no_siginterrupt);
   find(g_real.prctl, "prctl");
+  find(g_real.unshare, "unshare");
+  find(g_real.setns, "setns");
   find(g_real.reallocarray, "reallocarray", reallocarray_by_realloc);
   find(g_real.calloc, "calloc");
   find(g_real.realloc, "realloc");

@@ -95,6 +95,7 @@ int SnapshotThread::launch() {
   std::uint64_t before = 0;
   sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &kAllSignals, &before, sizeof before);
   hands_over(&thread_);
+  // As libc's own threads: valgrind knows no others.
   const long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
                      CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
   long result = SYS_clone;
@@ -113,6 +114,7 @@ int SnapshotThread::launch() {
       : "+a"(result)
       : "D"(flags), "r"(stack), "r"(parent_tid), "r"(child_tid), "r"(thread_pointer), "r"(body)
       : "rcx", "r11", "memory");
+  if (result > 0) last_.store(static_cast<std::uint32_t>(result), std::memory_order_relaxed);
   sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, sizeof before);
   if (result < 0) {
     state_.store(word(State::kNone), std::memory_order_release);
@@ -129,8 +131,9 @@ void SnapshotThread::run() {
   // A file table of our own from here on, without copying the host's: a program that closes and opens
   // descriptors cannot come by ours, and a child forked meanwhile does not inherit them. Kernels before 5.9
   // keep the shared one.
+  // Of what remains, 2 is for what there is to say; the others would keep the far end of a pipe waiting.
   constexpr unsigned kUnshare = 2;  // CLOSE_RANGE_UNSHARE
-  sys::call(SYS_close_range, 3, ~0u, kUnshare);
+  if (sys::call(SYS_close_range, 3, ~0u, kUnshare) == 0) sys::call(SYS_close_range, 0, 1, 0);
   for (bool claimed_before = false;;) {
     const int result = g_snapshotter.take(self.request_);
     const bool awaited = self.awaited_;
@@ -244,6 +247,28 @@ int SnapshotThread::take_and_wait(const SnapshotRequest& request, Path& path) {
   }
   pass_turn();
   return error;
+}
+
+void SnapshotThread::wait_until_gone() {
+  constexpr std::int64_t kPatienceNs = 2'000'000'000;
+  std::int64_t give_up = 0;
+  for (;;) {
+    const std::uint32_t running = thread_.load(std::memory_order_acquire);
+    const std::uint32_t last = running ? running : last_.load(std::memory_order_relaxed);
+    // A forked child's is its parent's, if it had none itself.
+    if (last == 0 || state_.load(std::memory_order_relaxed) >> 2 != word(State::kNone) >> 2) return;
+    // The kernel clears the word a moment before it takes the thread off the process's list.
+    if (sys::call(SYS_tgkill, sys::pid(), last, 0) != 0) return;
+    const std::int64_t now = sys::clock_ns(CLOCK_MONOTONIC);
+    if (give_up == 0) give_up = now + kPatienceNs;
+    if (now >= give_up) return;
+    const timespec moment{0, 10'000'000};
+    if (running) {
+      sys::call(SYS_futex, &thread_, FUTEX_WAIT, running, &moment);
+    } else {
+      sys::call(SYS_sched_yield);
+    }
+  }
 }
 
 }  // namespace memtrace

@@ -27,6 +27,14 @@ class SnapshotThread {
   // value; `path` is the file's. Not for signal handlers.
   [[nodiscard]] int take_and_wait(const SnapshotRequest& request, Path& path);
 
+  // Waits until the process is without this thread, two seconds at most: what hangs on a disk is not worth
+  // more of the program's time. No system call where there never was one. ever_was() is true in a forked
+  // child of a process that had one, too.
+  void wait_until_gone();
+  [[nodiscard]] bool ever_was() const {
+    return (thread_.load(std::memory_order_acquire) | last_.load(std::memory_order_relaxed)) != 0;
+  }
+
  private:
   // kNone also means: a finished thread may still be on its way out; thread_ is zeroed by the kernel when it
   // has left.
@@ -46,6 +54,7 @@ class SnapshotThread {
 
   std::atomic<std::uint32_t> state_{0};
   std::atomic<std::uint32_t> thread_{0};  // kernel id while it exists
+  std::atomic<std::uint32_t> last_{0};    // and when it has gone
   std::atomic<std::uint32_t> turn_{0};  // who is inside take_and_wait: fork generation * 2 + 1; even: nobody
   std::atomic<std::uint32_t> claiming_{0};  // the same word while its holder waits for a thread at work
   std::atomic<std::int64_t> left_ns_{0};    // when a thread gave way to it

@@ -22,6 +22,7 @@ constinit int g_signal = 0;  // 0: not ours
 constinit bool g_at_exit = false;
 constinit ProgramAction g_program;
 constinit std::atomic<bool> g_warned{false};
+constinit std::atomic<bool> g_ended{false};
 constinit std::atomic<bool> g_interrupting{false};  // siginterrupt(): for what signal() installs later, too
 
 // Which process this is: a vfork child shares our memory but not our pid.
@@ -57,6 +58,17 @@ void post_snapshot() {
   g_snapshot_thread.post(kBySignal);
 }
 
+// Processes of one program may use the signal among themselves, as rsync's do: nobody asked for a snapshot.
+[[gnu::cold, gnu::noinline]] bool is_same_executable(std::uint64_t pid) {
+  FixedText<40> path;
+  path << "/proc/" << pid << "/exe";
+  struct stat theirs {};
+  struct stat own {};
+  return sys::call(SYS_newfstatat, AT_FDCWD, path.c_str(), &theirs, 0) == 0 &&
+         sys::call(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &own, 0) == 0 && theirs.st_dev == own.st_dev &&
+         theirs.st_ino == own.st_ino;
+}
+
 [[gnu::cold, gnu::noinline]] void warn_once(std::uint64_t sender) {
   if (g_warned.exchange(true, std::memory_order_relaxed)) return;
   Line line;
@@ -69,7 +81,8 @@ void post_snapshot() {
 
 void on_signal(int number, siginfo_t* info, void* context) {
   const int saved_errno = errno;
-  const bool ready = !confinement::is_on() && tracker::ready() && in_this_process();
+  const bool ready = !confinement::is_on() && !g_ended.load(std::memory_order_relaxed) && tracker::ready() &&
+                     in_this_process();
   // si_pid is 0 for a sender that this pid namespace cannot see: from outside all the same.
   const bool sent = info->si_code == SI_USER || info->si_code == SI_QUEUE;
   const bool outside =
@@ -91,7 +104,10 @@ void on_signal(int number, siginfo_t* info, void* context) {
         g_program.current().version != programs.version) {
       continue;
     }
-    if (outside && ready) warn_once(static_cast<std::uint64_t>(info->si_pid));
+    const auto sender = static_cast<std::uint64_t>(info->si_pid);
+    if (outside && ready && !g_warned.load(std::memory_order_relaxed) && !is_same_executable(sender)) {
+      warn_once(sender);
+    }
     errno = saved_errno;
     programs.run(number, info, context);
     return;  // errno is the program's now
@@ -156,8 +172,33 @@ int set_interrupting(int number, bool interrupting) {
   return g_program.set(&action, nullptr);
 }
 
+void confine() {
+  if (confinement::is_on()) return;
+  const bool ready = tracker::ready();
+  if (ready && !in_this_process()) return;  // a vfork child: our memory is its parent's, who goes on
+  confinement::begin();
+  if (!ready) return;
+  g_snapshot_thread.wait_until_gone();
+  tracker::disarm();
+}
+
+HeldOff::HeldOff(bool wanted) : held_(wanted && g_signal != 0 && !confinement::is_on() && tracker::ready()) {
+  if (!held_) return;
+  const std::uint64_t bit = std::uint64_t{1} << (g_signal - 1);
+  sys::call(SYS_rt_sigprocmask, SIG_BLOCK, &bit, &mask_, sizeof mask_);
+  g_snapshot_thread.wait_until_gone();
+}
+
+HeldOff::~HeldOff() {
+  if (held_) sys::call(SYS_rt_sigprocmask, SIG_SETMASK, &mask_, nullptr, sizeof mask_);
+}
+
 void at_exit() {
-  if (!g_at_exit || confinement::is_on() || !tracker::ready() || !in_this_process()) return;
+  if (confinement::is_on() || !tracker::ready()) return;
+  if (!g_at_exit && !g_snapshot_thread.ever_was()) return;  // without a system call
+  if (!in_this_process()) return;
+  g_ended.store(true, std::memory_order_relaxed);
+  if (!g_at_exit) return g_snapshot_thread.wait_until_gone();
   static constinit Path path;
   (void)g_snapshot_thread.take_and_wait({TriggerReason::kExit, {}}, path);
 }

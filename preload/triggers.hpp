@@ -9,6 +9,8 @@
 
 #include <signal.h>
 
+#include <cstdint>
+
 #include "preload/options.hpp"
 #include "preload/real.hpp"
 
@@ -28,7 +30,27 @@ sighandler_t set_handler_and_mask(int number, sighandler_t handler);
 int ignore(int number);
 int set_interrupting(int number, bool interrupting);
 
-// Exit of the process: takes the snapshot that MEMTRACE_AT_EXIT asks for.
+// The process confines itself: see confinement.hpp. Before the real call, which may be the last one that is
+// free: waits for a snapshot at work as HeldOff does, for a filter may be for all threads; and stops
+// recording, whose system calls may be the end as well, and of which no snapshot will tell.
+void confine();
+
+// For what the kernel grants to processes with a single thread only: waits until no snapshot is at work, two
+// seconds at most, and while it lives the calling thread begins none. errno is kept.
+class HeldOff {
+ public:
+  explicit HeldOff(bool wanted);  // false: does nothing
+  ~HeldOff();
+  HeldOff(const HeldOff&) = delete;
+  HeldOff& operator=(const HeldOff&) = delete;
+
+ private:
+  std::uint64_t mask_ = 0;
+  bool held_;
+};
+
+// Exit of the process: takes the snapshot that MEMTRACE_AT_EXIT asks for; else waits for one at work, as
+// HeldOff does, lest it leave half a file behind. From then on the signal begins none.
 void at_exit();
 
 }  // namespace memtrace::triggers

@@ -1,12 +1,19 @@
 // What would break: a program that ends while a snapshot is written would hang, crash, end otherwise than
 // alone, or leave half a file under a final name.
 #include <cstdlib>
+#include <filesystem>
+#include <iterator>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/preloaded.hpp"
 
 namespace memtrace::test {
 namespace {
+
+std::size_t files_in(const std::filesystem::path& directory) {
+  const std::filesystem::directory_iterator begin(directory);
+  return static_cast<std::size_t>(std::distance(begin, end(begin)));
+}
 
 TEST_CASE("a program ends as without the shim, in the middle of a snapshot, too") {
   const int turns = std::getenv("TEST_FULL") != nullptr ? 200 : 10;
@@ -31,6 +38,9 @@ TEST_CASE("a program ends as without the shim, in the middle of a snapshot, too"
       }
       const bool normally = how == "return" || how == "exit" || how == "last_thread";
       CHECK(at_the_end == (at_exit && normally));
+      // A snapshot at work is let come to its end; those that end at once cannot wait.
+      if (normally) CHECK(files_in(victim.dir()) == victim.snapshot_files().size());
+      if (normally && !at_exit) CHECK(victim.snapshot_files().size() == 1);
     }
   }
 }

@@ -196,14 +196,38 @@ TEST_CASE("a program with a handler of its own is told once how to get snapshots
   CHECK(armed([] {
     test::CapturedStderr captured;
     memtrace_hook_signal(SIGUSR2, count_signal);
-    const pid_t program = getpid();
+    const std::string ask = "kill -USR2 " + std::to_string(getpid());
     for (int i = 0; i < 2; ++i) {
-      expect(test::in_child([&] { expect(kill(program, SIGUSR2) == 0); }).fine());
+      expect(test::in_child([&] {
+               execl("/bin/sh", "sh", "-c", ask.c_str(), nullptr);
+               _exit(127);
+             }).fine());
     }
     expect(g_handled == 2);
     const std::string text = captured.text();
     expect(text.find("went to the program's own handler") != std::string::npos);
     expect(text.find('\n') + 1 == text.size());
+  }));
+}
+
+TEST_CASE("processes of one program that use the signal among themselves are told nothing") {
+  CHECK(armed([] {
+    test::CapturedStderr captured;
+    memtrace_hook_signal(SIGUSR2, count_signal);
+    const pid_t program = getpid();
+    int until_handled[2];
+    expect(pipe(until_handled) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      close(until_handled[1]);
+      char byte;
+      _exit(kill(program, SIGUSR2) == 0 && read(until_handled[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    while (g_handled == 0) sched_yield();
+    close(until_handled[1]);
+    int status = -1;
+    expect(waitpid(child, &status, 0) == child && status == 0);
+    expect(captured.text().empty());
   }));
 }
 
