@@ -68,8 +68,10 @@ std::uint32_t SnapshotThread::word(State state) {
   return g_tracker.forks.generation() << 2 | static_cast<std::uint32_t>(state);
 }
 
+bool SnapshotThread::of_this_process(std::uint32_t seen) { return seen >> 2 == word(State::kNone) >> 2; }
+
 SnapshotThread::State SnapshotThread::state_of(std::uint32_t seen) {
-  return seen >> 2 == word(State::kNone) >> 2 ? static_cast<State>(seen & 3) : State::kNone;
+  return of_this_process(seen) ? static_cast<State>(seen & 3) : State::kNone;
 }
 
 // True: the caller owns request_ and the stack, and must launch or give up.
@@ -79,7 +81,7 @@ bool SnapshotThread::claim() {
       !state_.compare_exchange_strong(seen, word(State::kRunning), std::memory_order_acq_rel)) {
     return false;
   }
-  if (seen >> 2 != word(State::kNone) >> 2) thread_.store(0, std::memory_order_relaxed);  // the parent's
+  if (!of_this_process(seen)) thread_.store(0, std::memory_order_relaxed);  // the parent's
   // The last thread has nothing left to do but leave its stack.
   for (std::uint32_t last; (last = thread_.load(std::memory_order_acquire)) != 0;) {
     const timespec moment{0, 1'000'000};
@@ -256,7 +258,7 @@ void SnapshotThread::wait_until_gone() {
     const std::uint32_t running = thread_.load(std::memory_order_acquire);
     const std::uint32_t last = running ? running : last_.load(std::memory_order_relaxed);
     // A forked child's is its parent's, if it had none itself.
-    if (last == 0 || state_.load(std::memory_order_relaxed) >> 2 != word(State::kNone) >> 2) return;
+    if (last == 0 || !of_this_process(state_.load(std::memory_order_relaxed))) return;
     // The kernel clears the word a moment before it takes the thread off the process's list.
     if (sys::call(SYS_tgkill, sys::pid(), last, 0) != 0) return;
     const std::int64_t now = sys::clock_ns(CLOCK_MONOTONIC);

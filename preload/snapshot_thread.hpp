@@ -43,6 +43,7 @@ class SnapshotThread {
   // State and fork generation in one word: what a parent's thread was doing at the fork is kNone in the child
   // (P9).
   [[nodiscard]] static std::uint32_t word(State state);
+  [[nodiscard]] static bool of_this_process(std::uint32_t seen);
   [[nodiscard]] static State state_of(std::uint32_t seen);
 
   [[nodiscard]] static std::uint32_t turn_word();

@@ -54,13 +54,7 @@ std::string_view base_name(std::string_view path) {
 // script's path, the loader's and those of open files say nothing of the kind: empty then.
 std::string_view link_to_executable() {
   const auto* path = reinterpret_cast<const char*>(getauxval(AT_EXECFN));
-  struct stat executable {};
-  struct stat named {};
-  if (!path || path[0] != '/' || sys::call(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &executable, 0) != 0 ||
-      sys::call(SYS_newfstatat, AT_FDCWD, path, &named, 0) != 0 || named.st_dev != executable.st_dev ||
-      named.st_ino != executable.st_ino) {
-    return {};
-  }
+  if (!path || path[0] != '/' || !sys::same_file("/proc/self/exe", path)) return {};
   const std::string_view text(path);
   for (const std::string_view place : {std::string_view("/proc/"), std::string_view("/dev/")}) {
     if (text.size() > place.size() && std::string_view(text.data(), place.size()) == place) return {};

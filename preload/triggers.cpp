@@ -62,11 +62,7 @@ void post_snapshot() {
 [[gnu::cold, gnu::noinline]] bool is_same_executable(std::uint64_t pid) {
   FixedText<40> path;
   path << "/proc/" << pid << "/exe";
-  struct stat theirs {};
-  struct stat own {};
-  return sys::call(SYS_newfstatat, AT_FDCWD, path.c_str(), &theirs, 0) == 0 &&
-         sys::call(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &own, 0) == 0 && theirs.st_dev == own.st_dev &&
-         theirs.st_ino == own.st_ino;
+  return sys::same_file("/proc/self/exe", path.c_str());
 }
 
 [[gnu::cold, gnu::noinline]] void warn_once(std::uint64_t sender) {

@@ -71,6 +71,13 @@ inline long readlink(const char* path, char* out, std::size_t size) {
   return call(SYS_readlinkat, AT_FDCWD, path, out, size);
 }
 inline long unlink(const char* path) { return call(SYS_unlinkat, AT_FDCWD, path, 0); }
+// Whether both paths lead to one file. False also where one cannot be followed.
+inline bool same_file(const char* one, const char* other) {
+  struct stat a {};
+  struct stat b {};
+  return call(SYS_newfstatat, AT_FDCWD, one, &a, 0) == 0 &&
+         call(SYS_newfstatat, AT_FDCWD, other, &b, 0) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
 
 inline std::uint64_t pid() { return static_cast<std::uint64_t>(call(SYS_getpid)); }
 inline std::uint32_t tid() { return static_cast<std::uint32_t>(call(SYS_gettid)); }

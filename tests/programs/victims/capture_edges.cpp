@@ -143,6 +143,16 @@ ucontext_t g_main;
 ucontext_t g_coroutine;
 char* g_stack = nullptr;
 
+// body may take the argument, or none.
+void run_on_stack(std::size_t bytes, void (*body)(), int argument) {
+  getcontext(&g_coroutine);
+  g_coroutine.uc_stack.ss_sp = g_stack;
+  g_coroutine.uc_stack.ss_size = bytes;
+  g_coroutine.uc_link = &g_main;
+  makecontext(&g_coroutine, body, 1, argument);
+  swapcontext(&g_main, &g_coroutine);
+}
+
 [[gnu::noipa]] void descend(int depth) {
   char bytes[1000];
   memset(bytes, depth, sizeof bytes);
@@ -163,12 +173,7 @@ int unreadable_callers() {
       mmap(nullptr, 8 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   REQUIRE(g_stack != MAP_FAILED);
   for (int i = 0; i < 50; ++i) {
-    getcontext(&g_coroutine);
-    g_coroutine.uc_stack.ss_sp = g_stack;
-    g_coroutine.uc_stack.ss_size = 8 * kPage;
-    g_coroutine.uc_link = &g_main;
-    makecontext(&g_coroutine, reinterpret_cast<void (*)()>(descend), 1, 12 + i % 4);
-    swapcontext(&g_main, &g_coroutine);
+    run_on_stack(8 * kPage, reinterpret_cast<void (*)()>(descend), 12 + i % 4);
   }
   return 0;
 }
@@ -184,12 +189,7 @@ void allocate_with_rbp() {
 
 void run_lowest(char* hole) {
   g_rbp = reinterpret_cast<std::uintptr_t>(hole);
-  getcontext(&g_coroutine);
-  g_coroutine.uc_stack.ss_sp = g_stack;
-  g_coroutine.uc_stack.ss_size = kEach;
-  g_coroutine.uc_link = &g_main;
-  makecontext(&g_coroutine, allocate_with_rbp, 0);
-  swapcontext(&g_main, &g_coroutine);
+  run_on_stack(kEach, allocate_with_rbp, 0);
 }
 
 void* run_coroutines(void*) {
